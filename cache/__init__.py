@@ -1,0 +1,8 @@
+"""Answers already given, found again by key or by meaning.
+
+Takes:      requests as plain values, unit vectors, instants, and entries to keep.
+Gives:      keys, permits, entries, candidates; never an exception that is not a CacheError.
+May touch:  numpy; faiss in `index.py`; the disk in `stores/disk.py`.
+Never:      an event loop, the network, a clock (instants are handed in), logging, `router`, `sidecar`.
+Owner:      whoever built the part; nothing in here takes a lock.
+"""

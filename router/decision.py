@@ -1,0 +1,104 @@
+"""What the router is asked, and what it says: the values that travel between it and the sidecar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+"""Shape (dim,), float32, length 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Task:
+    """One question that no cache could answer.
+
+    Attributes:
+        text: What the user asked in the last turn (the text that was embedded).
+        vector: Its unit vector; None if the encoder had no time: then the default tier is chosen.
+        tokens_in: Estimated tokens of the whole prompt, earlier turns included.
+        turns: Messages in the conversation, this one included.
+        allowed: Places that may take it, rising, never empty: capability, floor, ceiling and pin
+            are settled already.
+        quality: 0 = always the cheapest allowed tier, 1 = the best answer whatever it costs; in
+            between, the whole cost-quality curve.
+        budget_usd: What this request may cost in all; None if the caller set no limit.
+    """
+
+    text: str
+    vector: Vector | None
+    tokens_in: int
+    turns: int
+    allowed: tuple[int, ...]
+    quality: float
+    budget_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Which tier to ask first.
+
+    Attributes:
+        entry: Its place.
+        probabilities: For each place on the ladder, the calibrated chance that this tier's answer
+            suffices; empty if nothing was estimated (pinned, no artifact, no vector).
+        reason: One of a closed set of words, for the metric label: `pinned`, `only_one`, `policy`,
+            `explored`, `default` (no artifact or no vector).
+        detail: The numbers behind it in words, for the debug header.
+        propensity: Probability with which this entry tier was drawn, in (0, 1]; 1 unless explored.
+        final: True if no answer of the entry tier could make escalation pay: then a stream is
+            relayed as it comes, with no need to hold it back for judging.
+    """
+
+    entry: int
+    probabilities: tuple[float, ...]
+    reason: str
+    detail: str = ""
+    propensity: float = 1.0
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerView:
+    """One tier's answer, as far as the judgement needs it.
+
+    Attributes:
+        text: The message's content, empty if it has none.
+        finish_reason: The vendor's word (`stop`, `length`, `tool_calls`, `content_filter`).
+        tokens_out: Completion tokens.
+        logprobs: Log probabilities of the answer's tokens where the vendor gave them.
+        has_tool_calls: The message calls tools, whose arguments parsed as JSON.
+        is_malformed: A JSON schema or tool arguments were asked for, and the answer does not parse.
+    """
+
+    text: str
+    finish_reason: str
+    tokens_out: int
+    logprobs: tuple[float, ...] | None = None
+    has_tool_calls: bool = False
+    is_malformed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What is known once one tier or more have answered.
+
+    Attributes:
+        best: Place of the answer with the best estimate among those held; serve this one, which
+            need not be the last.
+        confidence: Calibrated chance that the best answer suffices, in [0, 1].
+        next_place: The tier above that pays; None if none does.
+        reason: One of a closed set of words: `confident`, `escalate`, `hard_failure` (truncated,
+            empty, malformed), `too_dear`, `top`, `pinned`.
+        detail: The numbers behind it in words, for the debug header.
+        probabilities: As in Decision, given all answers held.
+    """
+
+    best: int
+    confidence: float
+    next_place: int | None
+    reason: str
+    detail: str = ""
+    probabilities: tuple[float, ...] = ()

@@ -1,0 +1,63 @@
+"""What goes to an upstream and what comes back, whatever the vendor's protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sidecar.deadline import Deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request for one model at one upstream.
+
+    Attributes:
+        body: A chat completion request in OpenAI's shape, `model` being the vendor's id already;
+            `stream` is set by the method that is called, not here.
+        tier: Name of the tier on whose behalf it is made (the replay upstream answers by it).
+        deadline: The instant by which the whole answer must be there.
+        headers: The caller's headers that go upstream (`traceparent`, `authorization` if the
+            upstream's key is the caller's own).
+    """
+
+    body: Mapping[str, Any]
+    tier: str
+    deadline: Deadline
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A whole answer.
+
+    Attributes:
+        body: The `chat.completion` object, every field as the vendor sent it.
+        headers: The vendor's headers that pass through.
+    """
+
+    body: dict[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Upstream(Protocol):
+    """One reachable endpoint. Every fault that it raises is a ProviderError."""
+
+    @property
+    def name(self) -> str:
+        """The config's name for it."""
+        ...
+
+    async def ask(self, call: Call) -> Completion:
+        """The whole answer."""
+        ...
+
+    def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
+        """The answer as it comes: the JSON of one `chat.completion.chunk` at a time.
+
+        A fault before the first chunk is raised by the first `anext`. The generator ends only when
+        the vendor finished the answer; if the connection ends before, it raises StreamBroken.
+        `[DONE]` is not among the chunks. Closing the generator cancels the call.
+        """
+        ...

@@ -1,0 +1,7 @@
+"""The loop that makes the router, the cache's risk and the encoder bundle better.
+
+Takes:      the traffic log, tier3 rows, labelled pairs, original weights.
+Gives:      artifacts (arrays and a manifest), reports with their baselines, exported logs.
+May touch:  the disk, torch and scikit-learn; sidecar's workshops (encoder, traffic), never its flow.
+Never:      the serving process.
+"""
