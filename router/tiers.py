@@ -77,9 +77,7 @@ class Ladder:
         """Place of the tier called `name`, or None."""
         return self._places.get(name)
 
-    def able(
-        self, needs: Needs, *, floor: int = 0, ceiling: int | None = None
-    ) -> tuple[int, ...]:
+    def able(self, needs: Needs, *, floor: int = 0, ceiling: int | None = None) -> tuple[int, ...]:
         """Places between floor and ceiling, both included, that can do what is needed.
 
         Empty if none can: the caller then hears so, for no tier would answer rightly.

@@ -2,6 +2,6 @@
 
 Takes:      the traffic log, tier3 rows, labelled pairs, original weights.
 Gives:      artifacts (arrays and a manifest), reports with their baselines, exported logs.
-May touch:  the disk, torch and scikit-learn; sidecar's workshops (encoder, traffic), never its flow.
+May touch:  the disk, torch, scikit-learn; sidecar's workshops (encoder, traffic), not its flow.
 Never:      the serving process.
 """

@@ -2,7 +2,7 @@
 
 ProviderError
 ├── UpstreamRefused          answered with an error status, which is the caller's to see
-│   ├── CallerAtFault        400, 404, 409, 413, 422: every upstream would say the same; never retried
+│   ├── CallerAtFault        400, 404, 409, 413, 422: every upstream would say the same
 │   └── UpstreamBusy         401, 403, 408, 429, 5xx: another upstream or tier may do
 ├── UpstreamUnreachable      no connection, or it broke before the answer began
 ├── UpstreamTooSlow          the deadline or a timeout passed

@@ -1,0 +1,209 @@
+"""One request, or one piece of feedback, as it is written to the log and read back.
+
+Rule 1: a record is a msgpack map of plain values; `to_map` and `from_map` are the only two places
+that know its keys. Rule 2: fields are only ever added, with a default; SCHEMA rises when the
+meaning of an old one changes, and `from_map` refuses a schema that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.errors import TrafficError
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One call to one upstream on behalf of one tier.
+
+    Attributes:
+        tier: Name of the tier.
+        model: The vendor's model id.
+        upstream: Name of the upstream.
+        outcome: `answered`, or the name of the error class (`UpstreamBusy`).
+        tokens_in: Prompt tokens billed.
+        tokens_out: Completion tokens billed.
+        cost_usd: Decimal as text.
+        latency_ms: From asking to the last byte.
+        finish_reason: The vendor's word; empty if it did not answer.
+        confidence: The judgement's calibrated estimate once this answer was held; None if none.
+        answer: The answer's text; empty if it did not answer, or redacted away.
+    """
+
+    tier: str
+    model: str
+    upstream: str
+    outcome: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: str = "0"
+    latency_ms: float = 0.0
+    finish_reason: str = ""
+    confidence: float | None = None
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRecord:
+    """All that is known of one request once it is over.
+
+    Attributes:
+        request_id: The `x-sidecar-request-id` that the caller saw; feedback names it.
+        at: Seconds since the epoch, UTC, when the request came in.
+        tenant: Who asked.
+        namespace: The caller's partition within the tenant.
+        user: Whom the cost is attributed to; empty if nobody.
+        tags: The caller's tags.
+        alias: The `model` that the caller named.
+        question: The text that was embedded; empty if none could be, or redacted away.
+        system: The system prompt, if there was one.
+        turns: Messages in the conversation.
+        parameters: Every field of the request but messages (`temperature`, `tools` ...).
+        partition: Hex digest of the semantic partition; empty if exact only.
+        vector: The question's unit vector as little-endian float16 bytes; empty if none was made.
+        encoder_id: Identity of the encoder that made it.
+        tokens_in: Estimated tokens of the whole prompt, before any call.
+        cache: `hit-exact`, `hit-semantic`, `miss`, `coalesced` or `bypass`.
+        cache_reason: Why a miss; empty on a hit.
+        similarity: Cosine of the served or nearest entry; None if none was looked at.
+        risk: Calibrated chance that the semantic hit is false; None if no semantic hit.
+        entry_id: The entry served or kept; None if neither.
+        allowed: Tiers that might have been asked, by name.
+        entry_tier: The decision's tier; empty on a hit.
+        decision_reason: Its reason.
+        probabilities: For each tier's name, the calibrated chance that it suffices.
+        propensity: Probability with which the entry tier was drawn.
+        quality: The point on the cost-quality curve that was asked for.
+        attempts: Every call made, in order.
+        served_tier: Whose answer the caller got; on a hit, whose answer it once was.
+        served_model: Its model.
+        confidence: The served answer's; None on a hit.
+        status: HTTP status that the caller got.
+        error: Name of the error class; empty if answered.
+        stream: The caller asked for a stream.
+        cost_usd: What this request cost, all attempts; decimal as text.
+        saved_usd: Against the top tier; decimal as text.
+        latency_ms: From the first byte read to the last byte written.
+        overhead_ms: Our own share of it, upstreams excluded.
+        artifact: Version of the router's artifact.
+        config: Short hash of the config in force.
+        version: Version of the sidecar.
+    """
+
+    request_id: str
+    at: float
+    tenant: str
+    namespace: str = ""
+    user: str = ""
+    tags: tuple[str, ...] = ()
+    alias: str = ""
+    question: str = ""
+    system: str = ""
+    turns: int = 1
+    parameters: Mapping[str, Any] | None = None
+    partition: str = ""
+    vector: bytes = b""
+    encoder_id: str = ""
+    tokens_in: int = 0
+    cache: str = ""
+    cache_reason: str = ""
+    similarity: float | None = None
+    risk: float | None = None
+    entry_id: int | None = None
+    allowed: tuple[str, ...] = ()
+    entry_tier: str = ""
+    decision_reason: str = ""
+    probabilities: Mapping[str, float] | None = None
+    propensity: float = 1.0
+    quality: float | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    served_tier: str = ""
+    served_model: str = ""
+    confidence: float | None = None
+    status: int = 200
+    error: str = ""
+    stream: bool = False
+    cost_usd: str = "0"
+    saved_usd: str = "0"
+    latency_ms: float = 0.0
+    overhead_ms: float = 0.0
+    artifact: str = ""
+    config: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRecord:
+    """What somebody said of one answer, afterwards.
+
+    Attributes:
+        request_id: The request it speaks of.
+        at: Seconds since the epoch, UTC.
+        tenant: Who said it; feedback counts only if this is the request's own tenant.
+        score: 0 (useless) to 1 (right); `good` is 1, `bad` is 0. None if only an answer was given.
+        correct_answer: What would have been right; empty if not said.
+        comment: Free text.
+    """
+
+    request_id: str
+    at: float
+    tenant: str
+    score: float | None = None
+    correct_answer: str = ""
+    comment: str = ""
+
+
+Record = RequestRecord | FeedbackRecord
+
+_KINDS: Final[dict[str, type[RequestRecord | FeedbackRecord]]] = {
+    "request": RequestRecord,
+    "feedback": FeedbackRecord,
+}
+
+
+def to_map(record: Record) -> dict[str, Any]:
+    """The record as plain values, ready for msgpack."""
+    kind = "request" if isinstance(record, RequestRecord) else "feedback"
+    return {"schema": SCHEMA, "kind": kind, **asdict(record)}
+
+
+def from_map(values: Mapping[str, Any]) -> Record:
+    """The record that `to_map` made; keys added by a later version are passed over.
+
+    Raises:
+        TrafficError: It is no record, or of a schema that this version does not know.
+    """
+    kind = _KINDS.get(str(values.get("kind")))
+    if kind is None or values.get("schema") != SCHEMA:
+        raise TrafficError(f"no record of schema {SCHEMA}: {sorted(values)[:5]}")
+    known = {field.name for field in fields(kind)}
+    kept = {name: value for name, value in values.items() if name in known}
+    try:
+        if kind is RequestRecord:
+            attempts = tuple(AttemptRecord(**attempt) for attempt in kept.pop("attempts", ()))
+            for name in ("tags", "allowed"):
+                kept[name] = tuple(kept.get(name, ()))
+            return RequestRecord(**kept, attempts=attempts)
+        return FeedbackRecord(**kept)
+    except TypeError as fault:
+        raise TrafficError(f"a record lacks what it needs: {fault}") from fault
+
+
+def packed_vector(vector: NDArray[np.float32] | None) -> bytes:
+    """`vector`, (dim,) float32, as half the bytes; empty for None.
+
+    Measured: a MiniLM vector's cosine to its own float16 copy is 1 within 1e-6.
+    """
+    return b"" if vector is None else vector.astype("<f2").tobytes()
+
+
+def unpacked_vector(data: bytes) -> NDArray[np.float32] | None:
+    """(dim,) float32, as `packed_vector` made it; None for empty."""
+    return np.frombuffer(data, dtype="<f2").astype(np.float32) if data else None
