@@ -1,0 +1,108 @@
+"""A transformer's ONNX graph in, graphs that give unit vectors out: pooled, int8 and fp16.
+
+The only import of `onnx` and of the quantiser: neither is loaded while serving.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
+"""Each (batch, sequence) int64. Source: the model card's own ONNX file, and BERT's signature."""
+
+TOKENS_OUTPUT: Final = "last_hidden_state"
+"""(batch, sequence, dim) float32: what the hub's file gives."""
+
+VECTORS_OUTPUT: Final = "vectors"
+"""(batch, dim) float32, unit length: what every graph of a bundle gives."""
+
+POOLING_PREFIX: Final = "pooling_"
+"""Begins the name of each node that `pool` adds, so that fp16 can leave them alone."""
+
+
+def pool(source: Path, target: Path) -> None:
+    """Write `source` with mean pooling and L2 normalisation grafted onto its token-level output.
+
+    The mean is taken as the masked sum: dividing it by the number of tokens changes its length
+    only, which the normalisation undoes. Only operators whose form is the same in every opset since
+    9 are used, because the graph keeps the opset that it came with.
+    """
+    model = onnx.load(str(source))
+    graph = model.graph
+    dim = _last_dim(graph)
+    p = POOLING_PREFIX
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([0, 1, -1], np.int64), p + "row_shape"),
+            numpy_helper.from_array(np.array([-1, dim], np.int64), p + "vector_shape"),
+        ]
+    )
+    nodes = [
+        ("Cast", ["attention_mask"], "mask", {"to": TensorProto.FLOAT}),  # (b, s)
+        ("Reshape", [p + "mask", p + "row_shape"], "row", {}),  # (b, 1, s)
+        ("MatMul", [p + "row", TOKENS_OUTPUT], "sum", {}),  # (b, 1, s) @ (b, s, d) = (b, 1, d)
+        ("Transpose", [p + "sum"], "column", {"perm": [0, 2, 1]}),  # (b, d, 1)
+        ("MatMul", [p + "sum", p + "column"], "square", {}),  # (b, 1, 1)
+        ("Sqrt", [p + "square"], "length", {}),
+        ("Div", [p + "sum", p + "length"], "unit", {}),  # (b, 1, d)
+    ]
+    for kind, inputs, name, attributes in nodes:
+        graph.node.append(helper.make_node(kind, inputs, [p + name], name=p + name, **attributes))
+    graph.node.append(
+        helper.make_node(
+            "Reshape", [p + "unit", p + "vector_shape"], [VECTORS_OUTPUT], name=p + "vectors"
+        )
+    )
+    del graph.output[:]
+    graph.output.append(
+        helper.make_tensor_value_info(VECTORS_OUTPUT, TensorProto.FLOAT, ["batch", dim])
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, str(target))
+
+
+def to_int8(source: Path, target: Path) -> None:
+    """Write `source` with int8 weights; activations are quantised as they come.
+
+    Per channel: one scale for each output column of a weight, for a few kB more.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - slow import
+
+    quantize_dynamic(
+        str(source),
+        str(target),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        extra_options={"DisableShapeInference": True},
+    )
+
+
+def to_fp16(source: Path, target: Path) -> None:
+    """Write `source` with float16 inside and the same inputs and outputs outside.
+
+    The grafted pooling stays float32: its squared length may pass 65,504, float16's largest.
+    """
+    from onnxruntime.transformers.float16 import (  # noqa: PLC0415 - slow import
+        convert_float_to_float16,
+    )
+
+    model = onnx.load(str(source))
+    pooling = [node.name for node in model.graph.node if node.name.startswith(POOLING_PREFIX)]
+    halved = convert_float_to_float16(
+        model, keep_io_types=True, disable_shape_infer=True, node_block_list=pooling
+    )
+    onnx.save(halved, str(target))
+
+
+def _last_dim(graph: Any) -> int:
+    """The vector's length, from the token-level output's declared shape."""
+    for output in graph.output:
+        if output.name == TOKENS_OUTPUT:
+            return int(output.type.tensor_type.shape.dim[-1].dim_value)
+    names = ", ".join(output.name for output in graph.output)
+    raise ValueError(f"the graph has no output {TOKENS_OUTPUT}; it has {names}")
