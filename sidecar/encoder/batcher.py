@@ -135,7 +135,7 @@ class Batcher:
 
     def start(self) -> None:
         """Start the thread; from here on this event loop is the only one that may ask."""
-        assert self._thread is None
+        assert self._thread is None  # noqa: S101 - a bug of ours: started twice
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         self._thread = threading.Thread(target=self._work_off, name="encoder", daemon=True)
@@ -309,7 +309,7 @@ class Batcher:
 
     def _tell(self, call: Callable[..., None], *args: Any) -> None:
         """Have `call` run on the event loop's thread."""
-        assert self._loop is not None
+        assert self._loop is not None  # noqa: S101 - the thread runs, so `start` was called
         # A loop that is closed already has nobody left who could be told.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call, *args)
