@@ -1,0 +1,273 @@
+"""A request and what its caller wishes in, what the cache may do with it out.
+
+Everything here is a table or a pattern; nothing is kept. A reason is a few plain words for the
+debug header and is empty where nothing is forbidden.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+_MAX_NUMBER_DIGITS: Final = 10
+"""Chosen: ten digits of seconds are three centuries; RFC 9111 section 1.2.2 asks for 2**31."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheConfig:
+    """The `[cache]` table.
+
+    Attributes:
+        enabled: False: every request goes upstream, and nothing is kept.
+        ttl_s: An answer is served for so long; never longer for having been served.
+        max_bytes: What memory may hold of entries.
+        max_entry_bytes: A longer answer is not kept.
+        max_temperature: A request that asks for more is sampled, and not cached. Unset is not more.
+        cache_tool_calls: Requests with tools, and answers that call them, may be kept.
+    """
+
+    enabled: bool = True
+    ttl_s: float = 86_400.0
+    max_bytes: int = 256 * 2**20
+    max_entry_bytes: int = 2**20
+    max_temperature: float = 0.5
+    cache_tool_calls: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SemanticConfig:
+    """The `[cache.semantic]` table.
+
+    Attributes:
+        mode: `shadow` decides and does not serve.
+        max_false_hit_rate: Upper bound on the share of hits that may be wrong, in (0, 1).
+        min_similarity: The operator's own floor under the cosine; None: the risk model's alone.
+        candidates: How many neighbours are looked at.
+    """
+
+    mode: Literal["on", "shadow", "off"] = "on"
+    max_false_hit_rate: float = 0.02
+    min_similarity: float | None = None
+    candidates: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheControl:
+    """The request directives of `Cache-Control` that are honoured (RFC 9111, 5.2.1; RFC 5861)."""
+
+    no_cache: bool = False
+    no_store: bool = False
+    only_if_cached: bool = False
+    max_age_s: float | None = None
+    stale_if_error_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """What the cache may do with one request.
+
+    Attributes:
+        read: An answer already given may be served.
+        write: The answer may be kept.
+        semantic: Both may be done by meaning too.
+        max_age_s: An older answer does not serve; None: any that has not expired.
+        only_if_cached: Nobody is to be asked.
+        reason: Why something is forbidden; empty if nothing is.
+    """
+
+    read: bool
+    write: bool
+    semantic: bool
+    max_age_s: float | None = None
+    only_if_cached: bool = False
+    reason: str = ""
+
+
+def parse_cache_control(header: str) -> CacheControl:
+    """`parse_cache_control("max-age=60, no-store").max_age_s == 60`.
+
+    Raises:
+        ValueError: A directive that needs a number of seconds has none; it is named.
+    """
+    said: dict[str, str] = {}
+    for directive in header.split(","):
+        name, _, value = directive.strip().partition("=")
+        said[name.strip().lower()] = value.strip().strip('"')
+    return CacheControl(
+        no_cache="no-cache" in said,
+        no_store="no-store" in said,
+        only_if_cached="only-if-cached" in said,
+        max_age_s=_seconds(said, "max-age"),
+        stale_if_error_s=_seconds(said, "stale-if-error"),
+    )
+
+
+def _seconds(said: Mapping[str, str], name: str) -> float | None:
+    if name not in said:
+        return None
+    value = said[name]
+    if not (value.isascii() and value.isdigit() and len(value) <= _MAX_NUMBER_DIGITS):
+        raise ValueError(f"{name} needs a whole number of seconds")
+    return float(value)
+
+
+def permit(
+    body: Mapping[str, Any],
+    question: str | None,
+    control: CacheControl,
+    config: CacheConfig,
+    *,
+    bypass: bool = False,
+) -> Permit:
+    """What the cache may do with the request `body`, whose last user turn says `question`."""
+    reason = _forbidden(body, question, control, config, bypass=bypass)
+    if reason:
+        return Permit(
+            read=False,
+            write=False,
+            semantic=False,
+            only_if_cached=control.only_if_cached,
+            reason=reason,
+        )
+    exact_only = _exact_only(body, question)
+    return Permit(
+        read=not control.no_cache,
+        write=True,
+        semantic=not exact_only,
+        max_age_s=control.max_age_s,
+        only_if_cached=control.only_if_cached,
+        reason="no-cache" if control.no_cache else exact_only,
+    )
+
+
+def _forbidden(
+    body: Mapping[str, Any],
+    question: str | None,
+    control: CacheControl,
+    config: CacheConfig,
+    *,
+    bypass: bool,
+) -> str:
+    """Why the cache may do nothing at all; empty if it may."""
+    checks = (
+        (not config.enabled, "cache off"),
+        (bypass, "bypass"),
+        (control.no_store, "no-store"),
+        ((body.get("n") or 1) > 1, "n above 1"),
+        ((body.get("temperature") or 0.0) > config.max_temperature, "sampled"),
+        (_has_tools(body) and not config.cache_tool_calls, "tools"),
+        (question is not None and needs_context(question), "needs its context"),
+        (question is not None and is_time_bound(question), "time-bound"),
+    )
+    return next((reason for applies, reason in checks if applies), "")
+
+
+def _has_tools(body: Mapping[str, Any]) -> bool:
+    return bool(body.get("tools") or body.get("functions"))
+
+
+def _exact_only(body: Mapping[str, Any], question: str | None) -> str:
+    """Why meaning may not be compared; empty if it may."""
+    if question is None:
+        return "no question in plain text"
+    messages = body.get("messages")
+    if isinstance(messages, Sequence) and any(map(_has_media, messages)):
+        return "more than text"
+    return ""
+
+
+def _has_media(message: Any) -> bool:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    return isinstance(content, list) and any(
+        not isinstance(part, Mapping) or part.get("type") != "text" for part in content
+    )
+
+
+_IT: Final = r"(?:it|that|this|them|these|those|the above|the answer)"
+_CONTEXTUAL: Final = re.compile(
+    r"(?:(?:and|but|so|ok|okay|yes|no|please|now|then|well|hmm|can you|could you|would you)[ ,]+)*"
+    r"(?:"
+    r"continue|go on|keep going|carry on|proceed|next|(?:some )?more|again|another(?: one)?"
+    r"|yes|yeah|yep|no|nope|ok|okay|sure|right|correct|exactly|please|do it|do that"
+    r"|thanks|thank you|why|why not|why is that|how|how so|how come|really|what|huh|so what"
+    r"|what else|anything else|then what|and then|are you sure|is that (?:so|right|true|correct)"
+    r"|(?:tell|show|give) me (?:more|another(?: one)?)(?: about " + _IT + r")?|say more"
+    r"|more (?:details?|examples?|please)|(?:give me |show me )?(?:an |another |more )examples?"
+    r"|elaborate|expand|go deeper|explain(?: " + _IT + r")?"
+    r"|(?:explain|elaborate|expand|rewrite|repeat|summari[sz]e|shorten|simplify|fix|improve|check"
+    r"|translate|rephrase)(?: on)? " + _IT + r"(?: (?:again|further|more|in more detail"
+    r"|(?:in|into|to|for) \w+))?"
+    r"|make " + _IT + r" (?:more |less )?\w+|try again|retry|redo|repeat|shorter|longer|simpler"
+    r"|(?:the )?same (?:for|in|with) \w+|(?:in|into) \w+|(?:what|how) about (?:the )?\w+"
+    r"|the (?:first|second|third|last|other|next) one|what do you mean(?: by " + _IT + r")?"
+    r"|what does (?:it|that|this) mean|who is (?:he|she|it|that)|where is (?:it|that)"
+    r")(?:[ ,]+(?:please|then|again|too|thanks))*"
+)
+"""A turn that says nothing without the one before it; the whole text must match.
+Chosen: closed and short on purpose; every word of it is tried both ways in the tests."""
+
+_MAX_CONTEXTUAL_CHARACTERS: Final = 60
+"""Chosen: the longest phrase above is shorter; longer text is not worth the match."""
+
+_MOMENT: Final = r"(?:today|now|tonight|tomorrow|yesterday|this (?:morning|evening|week|weekend))"
+_TIME_BOUND: Final = re.compile(
+    r"\b(?:right now|at (?:the|this) (?:very )?moment|just now|as of (?:today|now)"
+    r"|today'?s (?:date|day|weather|news|headlines?|forecast|price|prices|score|scores|rate|rates"
+    r"|game|match|schedule|temperature)"
+    r"|(?:latest|breaking|today'?s|current) (?:news|headlines|scores?|weather|forecast)"
+    r"|current (?:date|time|temperature|(?:stock |share |gold |oil )?price|exchange rate)"
+    r"|what time is it|what(?:'s| is) the (?:time|date)(?= ?(?:\?|$|now|today|in |here))"
+    r"|what (?:day|date|year|month)(?: of the week)? is (?:it|today)"
+    r"|which (?:day|date)(?: of the week)? is (?:it|today)"
+    r"|(?:weather|forecast|temperature|news|traffic|price|prices|rate|score)"
+    r"(?: \w+){0,4} " + _MOMENT + r"|is it (?:raining|snowing|sunny) (?:in|now|today)"
+    r"|(?:days?|weeks?|months?|years?|hours?|minutes?) (?:after|before|from|since|until|till)"
+    r" (?:today|now|tomorrow|yesterday)"
+    r"|(?:days?|weeks?|months?|years?|hours?|minutes?) ago(?= ?(?:\?|$|today)))"
+)
+"""A question whose answer is another tomorrow, or in a minute. Chosen: narrow, since every question
+that it takes is never cached; what the last answer said of "currently" is left to the TTL."""
+
+
+def needs_context(question: str) -> bool:
+    """`needs_context("and in French?")`; not so `needs_context("What is French for cat?")`."""
+    if len(question) > _MAX_CONTEXTUAL_CHARACTERS:
+        return False
+    return _CONTEXTUAL.fullmatch(question.lower().strip(" .,!?\t\r\n")) is not None
+
+
+def is_time_bound(question: str) -> bool:
+    """`is_time_bound("What is today's date?")`; not so "What day is 3 days after 2024-02-27?"."""
+    return _TIME_BOUND.search(question.lower().replace("\u2019", "'")) is not None
+
+
+def storable(body: Mapping[str, Any], config: CacheConfig) -> str:
+    """Why the `chat.completion` object `body` may not be kept; empty if it may."""
+    choices = body.get("choices")
+    if "error" in body or not isinstance(choices, list) or not choices:
+        return "no answer"
+    reason = next(filter(None, (_unfit(choice, config) for choice in choices)), "")
+    if reason:
+        return reason
+    return "too large" if len(orjson.dumps(body)) > config.max_entry_bytes else ""
+
+
+def _unfit(choice: Any, config: CacheConfig) -> str:
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(message, Mapping):
+        return "no answer"
+    calls_tool = bool(message.get("tool_calls") or message.get("function_call"))
+    if calls_tool and not config.cache_tool_calls:
+        return "calls a tool"
+    finished = {"stop", "tool_calls", "function_call"} if calls_tool else {"stop"}
+    if choice.get("finish_reason") not in finished:
+        return "not finished"
+    if message.get("refusal"):
+        return "refused"
+    content = message.get("content")
+    is_empty = not (isinstance(content, str) and content.strip())
+    return "empty" if is_empty and not calls_tool else ""
