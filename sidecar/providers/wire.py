@@ -56,8 +56,8 @@ class Upstream(Protocol):
     def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
         """The answer as it comes: the JSON of one `chat.completion.chunk` at a time.
 
-        A fault before the first chunk is raised by the first `anext`. The generator ends only when
-        the vendor finished the answer; if the connection ends before, it raises StreamBroken.
+        A fault before the first chunk is raised by the first `anext`. The generator ends where the
+        vendor's stream ends; whether the answer is whole is told by the chunks' finish reasons.
         `[DONE]` is not among the chunks. Closing the generator cancels the call.
         """
         ...

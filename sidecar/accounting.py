@@ -1,0 +1,273 @@
+"""What one request came to: its account in, response headers, metrics and one log record out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+from router.pricing import cost
+from router.tiers import Ladder
+from sidecar import __version__, answer, chat
+from sidecar.ledger import Ledger
+from sidecar.outcome import Attempt, Outcome
+from sidecar.traffic.record import AttemptRecord, Record, RequestRecord, packed_vector
+
+_EIGHT_PLACES: Final = Decimal("0.00000001")
+
+MAX_REASON: Final = 512
+"""Chosen: servers before us commonly refuse more than 8 KiB of headers in all."""
+
+
+class Log(Protocol):
+    """Where records go. Never raises, never waits."""
+
+    def put(self, record: Record) -> None:
+        """Take one record."""
+        ...
+
+
+class Meter(Protocol):
+    """Where counts go."""
+
+    def request(self, ledger: Ledger, *, tier: str, cost_usd: Decimal, saved_usd: Decimal) -> None:
+        """One request is over."""
+        ...
+
+
+class Accounting:
+    """Knows the prices, and whom to tell. Holds nothing of any request."""
+
+    def __init__(
+        self,
+        *,
+        ladder: Ladder,
+        artifact_version: str,
+        config_hash: str,
+        encoder_id: str,
+        log: Log,
+        meter: Meter,
+    ) -> None:
+        self._ladder = ladder
+        self._artifact_version = artifact_version
+        self._config_hash = config_hash
+        self._encoder_id = encoder_id
+        self._log = log
+        self._meter = meter
+
+    def headers(self, ledger: Ledger) -> dict[str, str]:
+        """The response headers that can be known by now; see PRODUCT's table in the README."""
+        told = {
+            "x-sidecar-request-id": ledger.inquiry.request_id,
+            "x-sidecar-cache": ledger.cache,
+            "x-sidecar-router": self._artifact_version,
+            "x-sidecar-overhead-ms": f"{ledger.inquiry.watch.overhead_ms():.3f}",
+        }
+        if ledger.outcome is not None:
+            told.update(ledger.outcome.headers)
+        if ledger.hit is not None:
+            told |= self._hit_headers(ledger)
+        told |= {f"x-sidecar-{name}": value for name, value in self._facts(ledger).items()}
+        return told | (self._debug_headers(ledger) if ledger.inquiry.options.debug else {})
+
+    def summary(self, ledger: Ledger) -> dict[str, Any]:
+        """The last chunk's `sidecar` object: the same facts, where headers came too early."""
+        return {
+            "request_id": ledger.inquiry.request_id,
+            "cache": ledger.cache,
+            "router": self._artifact_version,
+            "overhead_ms": round(ledger.inquiry.watch.overhead_ms(), 3),
+            **{name.replace("-", "_"): value for name, value in self._facts(ledger).items()},
+        }
+
+    def _hit_headers(self, ledger: Ledger) -> dict[str, str]:
+        assert ledger.hit is not None  # noqa: S101 - asked for only then
+        age_s = ledger.inquiry.received_at - ledger.hit.entry.created_at
+        return {"age": str(max(0, int(age_s)))}
+
+    def _facts(self, ledger: Ledger) -> dict[str, str]:
+        facts: dict[str, str] = {}
+        if ledger.hit is not None:
+            facts |= {"tier": ledger.hit.entry.tier, "model": ledger.hit.entry.model}
+            facts["similarity"] = f"{ledger.hit.similarity:.4f}"
+        elif ledger.miss is not None and ledger.miss.nearest is not None:
+            facts["similarity"] = f"{ledger.miss.nearest:.4f}"
+        if ledger.outcome is not None:
+            tier = self._ladder[ledger.outcome.served.place]
+            facts |= {"tier": tier.name, "model": tier.model}
+            facts["escalations"] = str(ledger.outcome.escalations)
+            if ledger.outcome.judgement is not None:
+                facts["confidence"] = f"{ledger.outcome.judgement.confidence:.4f}"
+        elif ledger.relayed_place is not None:
+            tier = self._ladder[ledger.relayed_place]
+            return facts | {"tier": tier.name, "model": tier.model}
+        if ledger.hit is not None or ledger.outcome is not None:
+            facts["cost-usd"] = _dollars(self.cost_usd(ledger))
+            facts["saved-usd"] = _dollars(self.saved_usd(ledger))
+        return facts
+
+    def _debug_headers(self, ledger: Ledger) -> dict[str, str]:
+        told = {"server-timing": ledger.inquiry.watch.server_timing()}
+        if ledger.miss is not None:
+            told["x-sidecar-miss-reason"] = _joined(ledger.miss.reason.value, ledger.miss.detail)
+        elif ledger.hit is None and ledger.aim is not None and ledger.aim.permit.reason:
+            told["x-sidecar-miss-reason"] = _joined("not_cacheable", ledger.aim.permit.reason)
+        if ledger.hit is not None:
+            told["x-sidecar-risk"] = f"{ledger.hit.risk:.4f}"
+            told["x-sidecar-entry"] = str(ledger.hit.entry.entry_id)
+        if ledger.decision is not None:
+            decision = ledger.decision
+            told["x-sidecar-tier-reason"] = _joined(decision.reason, decision.detail)
+            told["x-sidecar-probabilities"] = ",".join(f"{p:.3f}" for p in decision.probabilities)
+        if ledger.outcome is not None:
+            attempts = (self._told(attempt) for attempt in ledger.outcome.attempts)
+            told["x-sidecar-attempts"] = ", ".join(attempts)
+            if ledger.outcome.judgement is not None:
+                judged = ledger.outcome.judgement
+                told["x-sidecar-judgement"] = _joined(judged.reason, judged.detail)
+        return told
+
+    def _told(self, attempt: Attempt) -> str:
+        return (
+            f"{self._ladder[attempt.place].name};upstream={attempt.upstream}"
+            f";outcome={attempt.outcome};ms={attempt.latency_ms:.1f}"
+            f";usd={_dollars(attempt.cost_usd)}"
+        )
+
+    def cost_usd(self, ledger: Ledger) -> Decimal:
+        """What this request cost: nothing on a hit, nothing for a follower."""
+        if ledger.outcome is None or not ledger.pays:
+            return Decimal(0)
+        return ledger.outcome.cost_usd
+
+    def saved_usd(self, ledger: Ledger) -> Decimal:
+        """Against answering it at the top tier, taken to use as many tokens; may be negative."""
+        top = self._ladder[self._ladder.top].price
+        if ledger.hit is not None:
+            return cost(top, ledger.hit.entry.tokens_in, ledger.hit.entry.tokens_out)
+        if ledger.outcome is None:
+            return Decimal(0)
+        served = ledger.outcome.served
+        return cost(top, served.tokens_in, served.tokens_out) - self.cost_usd(ledger)
+
+    def close(self, ledger: Ledger) -> None:
+        """Count the request and write its record. Only the first call for a ledger counts."""
+        if ledger.is_closed:
+            return
+        ledger.is_closed = True
+        facts = self._facts(ledger)
+        spent, saved = self.cost_usd(ledger), self.saved_usd(ledger)
+        self._meter.request(ledger, tier=facts.get("tier", ""), cost_usd=spent, saved_usd=saved)
+        self._log.put(self._record(ledger, spent, saved))
+
+    def _record(self, ledger: Ledger, spent: Decimal, saved: Decimal) -> RequestRecord:
+        inquiry, request = ledger.inquiry, ledger.inquiry.request
+        body = request.body
+        facts = self._facts(ledger)
+        aim = ledger.aim
+        partition = aim.keys.partition if aim is not None else None
+        vector = ledger.miss.vector if ledger.miss is not None else None
+        decision, outcome = ledger.decision, ledger.outcome
+        allowed = aim.target.allowed if aim is not None else ()
+        return RequestRecord(
+            request_id=inquiry.request_id,
+            at=inquiry.received_at,
+            tenant=inquiry.caller.tenant,
+            namespace=inquiry.options.namespace,
+            user=inquiry.options.user or _text(body.get("user")),
+            tags=inquiry.options.tags,
+            alias=request.alias,
+            question=request.question or "",
+            system=chat.system_of(request.messages),
+            turns=len(request.messages),
+            parameters={k: v for k, v in body.items() if k not in {"messages", "user"}},
+            partition=partition.hex() if partition is not None else "",
+            vector=packed_vector(vector),
+            encoder_id=self._encoder_id,
+            tokens_in=chat.prompt_tokens(request.messages),
+            cache=ledger.cache,
+            cache_reason=_miss_reason(ledger),
+            similarity=_similarity(ledger),
+            risk=ledger.hit.risk if ledger.hit is not None else None,
+            entry_id=ledger.hit.entry.entry_id if ledger.hit is not None else ledger.kept_id,
+            allowed=tuple(self._ladder[place].name for place in allowed),
+            entry_tier=self._ladder[decision.entry].name if decision is not None else "",
+            decision_reason=decision.reason if decision is not None else "",
+            probabilities=self._probabilities(ledger),
+            propensity=decision.propensity if decision is not None else 1.0,
+            quality=aim.quality if aim is not None else None,
+            attempts=self._attempts(outcome) if ledger.pays else (),
+            served_tier=facts.get("tier", ""),
+            served_model=facts.get("model", ""),
+            confidence=_confidence(outcome),
+            status=ledger.status,
+            error=ledger.error,
+            stream=request.stream,
+            cost_usd=str(spent),
+            saved_usd=str(saved),
+            latency_ms=inquiry.watch.total_ms(),
+            overhead_ms=inquiry.watch.overhead_ms(),
+            artifact=self._artifact_version,
+            config=self._config_hash,
+            version=__version__,
+        )
+
+    def _probabilities(self, ledger: Ledger) -> Mapping[str, float] | None:
+        if ledger.decision is None or not ledger.decision.probabilities:
+            return None
+        return dict(zip(self._ladder.names, ledger.decision.probabilities, strict=True))
+
+    def _attempts(self, outcome: Outcome | None) -> tuple[AttemptRecord, ...]:
+        return tuple(
+            AttemptRecord(
+                tier=self._ladder[attempt.place].name,
+                model=self._ladder[attempt.place].model,
+                upstream=attempt.upstream,
+                outcome=attempt.outcome,
+                tokens_in=attempt.tokens_in,
+                tokens_out=attempt.tokens_out,
+                cost_usd=str(attempt.cost_usd),
+                latency_ms=attempt.latency_ms,
+                finish_reason=_finish_reason(attempt),
+                confidence=attempt.confidence,
+                answer=answer.text(attempt.body) if attempt.body is not None else "",
+            )
+            for attempt in (outcome.attempts if outcome is not None else ())
+        )
+
+
+def _dollars(amount: Decimal) -> str:
+    return f"{amount.quantize(_EIGHT_PLACES).normalize():f}"
+
+
+def _joined(reason: str, detail: str) -> str:
+    """A header's value: what a caller wrote may be in `detail`, so only plain characters pass."""
+    told = f"{reason}: {detail}" if detail else reason
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in told)[:MAX_REASON]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _miss_reason(ledger: Ledger) -> str:
+    if ledger.miss is not None:
+        return ledger.miss.reason.value
+    is_read = ledger.aim is None or ledger.aim.permit.read
+    return "" if ledger.hit is not None or is_read else "not_cacheable"
+
+
+def _similarity(ledger: Ledger) -> float | None:
+    if ledger.hit is not None:
+        return ledger.hit.similarity
+    return ledger.miss.nearest if ledger.miss is not None else None
+
+
+def _confidence(outcome: Outcome | None) -> float | None:
+    if outcome is None or outcome.judgement is None:
+        return None
+    return outcome.judgement.confidence
+
+
+def _finish_reason(attempt: Attempt) -> str:
+    return (attempt.body["choices"][0].get("finish_reason") or "") if attempt.body else ""

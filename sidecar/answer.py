@@ -1,0 +1,228 @@
+"""The canonical answer: one `chat.completion` object, kept once, told as JSON or as a stream.
+
+An entry's body is the vendor's object less `id` and `created`; a replay gets fresh ones. The same
+object is put together from a stream's chunks, so that an answer is kept alike however it came.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from router.decision import AnswerView
+from router.pricing import estimated_tokens
+from sidecar.providers.errors import UpstreamGarbled
+
+_PIECE_CHARACTERS: Final = 24
+"""Chosen: about six tokens a chunk. A replayed stream is written in one go, so that the size only
+decides how many times the caller's loop turns."""
+
+
+def fresh_id() -> str:
+    """An id for an answer that no vendor gave one to."""
+    return "chatcmpl-" + secrets.token_hex(12)
+
+
+def checked(body: object, upstream: str) -> dict[str, Any]:
+    """`body` if it is a chat completion with at least one choice.
+
+    Raises:
+        UpstreamGarbled: It is something else.
+    """
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamGarbled(f"upstream {upstream} sent no choices")
+    if not all(isinstance(choice, dict) and choice.get("message") for choice in choices):
+        raise UpstreamGarbled(f"upstream {upstream} sent a choice without a message")
+    assert isinstance(body, dict)  # noqa: S101 - said by the first line
+    return body
+
+
+def kept_body(body: Mapping[str, Any]) -> bytes:
+    """What an entry keeps: no id and no time of its own, and a usage that says "from a cache".
+
+    The token counts stay, for they describe the text; `cached_tokens` says that nothing of the
+    prompt was computed for this caller.
+    """
+    kept = {name: value for name, value in body.items() if name not in {"id", "created"}}
+    usage = kept.get("usage")
+    if isinstance(usage, dict):
+        details = {
+            **(usage.get("prompt_tokens_details") or {}),
+            "cached_tokens": usage.get("prompt_tokens", 0),
+        }
+        kept["usage"] = {**usage, "prompt_tokens_details": details}
+    return orjson.dumps(kept)
+
+
+def replayed_body(kept: bytes, answer_id: str, created_at: int) -> bytes:
+    """`kept` with an id and a time in front, without parsing it.
+
+    `replayed_body(b'{"a":1}', "x", 7) == b'{"id":"x","created":7,"a":1}'`
+    """
+    return b'{"id":"%s","created":%d,%s' % (answer_id.encode(), created_at, kept[1:])
+
+
+def pieces(text: str) -> Iterator[str]:
+    """`text` cut into what a stream's chunks carry; joined again it is `text`."""
+    for start in range(0, len(text), _PIECE_CHARACTERS):
+        yield text[start : start + _PIECE_CHARACTERS]
+
+
+def chunks(body: Mapping[str, Any], *, include_usage: bool) -> Iterator[dict[str, Any]]:
+    """The whole answer as the `chat.completion.chunk` objects of a stream, in order."""
+    head = {
+        "id": body.get("id"),
+        "object": "chat.completion.chunk",
+        "created": body.get("created"),
+        "model": body.get("model"),
+    }
+    if body.get("system_fingerprint") is not None:
+        head["system_fingerprint"] = body["system_fingerprint"]
+    for choice in body["choices"]:
+        yield from (head | {"choices": [told]} for told in _choice_chunks(choice))
+    if include_usage and body.get("usage") is not None:
+        yield head | {"choices": [], "usage": body["usage"]}
+
+
+def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    index, message = choice.get("index", 0), choice["message"]
+    content = message.get("content")
+    # Whatever else the message holds (reasoning, refusal, annotations) rides in the first delta.
+    first = {
+        name: value for name, value in message.items() if name not in {"content", "tool_calls"}
+    }
+    if message.get("tool_calls"):
+        calls = message["tool_calls"]
+        first["tool_calls"] = [{"index": place, **call} for place, call in enumerate(calls)]
+    first["content"] = "" if isinstance(content, str) else content
+    opening: dict[str, Any] = {"index": index, "delta": first, "finish_reason": None}
+    if choice.get("logprobs") is not None:
+        opening["logprobs"] = choice["logprobs"]
+    yield opening
+    for piece in pieces(content) if isinstance(content, str) else ():
+        yield {"index": index, "delta": {"content": piece}, "finish_reason": None}
+    yield {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
+
+
+class Assembler:
+    """Puts a stream's chunks together to the object that a request without `stream` would get."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._head: dict[str, Any] = {}
+        self._choices: dict[int, dict[str, Any]] = {}
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Take the next chunk in.
+
+        Raises:
+            UpstreamGarbled: It is no chunk, or the vendor's own error in the midst of the stream.
+        """
+        if "error" in chunk and not chunk.get("choices"):
+            raise UpstreamGarbled(f"upstream {self._upstream} sent an error in its stream")
+        for name, value in chunk.items():
+            if name not in {"choices", "object"} and value is not None:
+                self._head[name] = value
+        for told in chunk.get("choices") or ():
+            choice = self._choices.setdefault(
+                told.get("index", 0), {"message": {}, "finish_reason": None}
+            )
+            _merge(choice["message"], told.get("delta") or {})
+            if told.get("finish_reason") is not None:
+                choice["finish_reason"] = told["finish_reason"]
+            if told.get("logprobs"):
+                _merge(choice.setdefault("logprobs", {}), told["logprobs"])
+
+    @property
+    def is_finished(self) -> bool:
+        """Every choice has its finish reason: the answer is whole."""
+        return bool(self._choices) and all(
+            choice["finish_reason"] is not None for choice in self._choices.values()
+        )
+
+    def body(self) -> dict[str, Any]:
+        """The `chat.completion` object so far."""
+        choices = [{"index": index, **choice} for index, choice in sorted(self._choices.items())]
+        for choice in choices:
+            choice["message"].setdefault("role", "assistant")
+            choice["message"].setdefault("content", None)
+            for call in choice["message"].get("tool_calls", ()):
+                call.pop("index", None)
+        return {**self._head, "object": "chat.completion", "choices": choices}
+
+
+def _merge(whole: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    """Add `delta` to `whole` in place: text is appended, lists by `index` or at the end."""
+    for name, value in delta.items():
+        held = whole.get(name)
+        if name in {"role", "id", "type", "index"} or held is None:
+            whole[name] = _copied(value) if value is not None else held
+        elif isinstance(value, str) and isinstance(held, str):
+            whole[name] = held + value
+        elif isinstance(value, dict) and isinstance(held, dict):
+            _merge(held, value)
+        elif isinstance(value, list) and isinstance(held, list):
+            _merge_list(held, value)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copied(inner) for name, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _merge_list(held: list[Any], more: list[Any]) -> None:
+    for item in more:
+        index = item.get("index") if isinstance(item, dict) else None
+        same = [old for old in held if isinstance(old, dict) and old.get("index") == index]
+        if index is not None and same:
+            _merge(same[0], item)
+        else:
+            held.append(_copied(item))
+
+
+def tokens(body: Mapping[str, Any], prompt_estimate: int) -> tuple[int, int]:
+    """Prompt and completion tokens: the vendor's usage, or an estimate where it gave none."""
+    usage = body.get("usage")
+    if isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int):
+        return int(usage.get("prompt_tokens") or 0), usage["completion_tokens"]
+    return prompt_estimate, estimated_tokens(text(body))
+
+
+def text(body: Mapping[str, Any]) -> str:
+    """The first choice's content, empty if it has none."""
+    content = body["choices"][0]["message"].get("content")
+    return content if isinstance(content, str) else ""
+
+
+def view(body: Mapping[str, Any], tokens_out: int, request: Mapping[str, Any]) -> AnswerView:
+    """The first choice as the router's judgement sees it."""
+    choice = body["choices"][0]
+    calls = choice["message"].get("tool_calls") or []
+    wants_json = (request.get("response_format") or {}).get("type") in _JSON_FORMATS
+    arguments = [call.get("function", {}).get("arguments", "") for call in calls]
+    told = ((choice.get("logprobs") or {}).get("content")) or []
+    return AnswerView(
+        text=text(body),
+        finish_reason=choice.get("finish_reason") or "",
+        tokens_out=tokens_out,
+        logprobs=tuple(float(token["logprob"]) for token in told) or None,
+        has_tool_calls=bool(calls),
+        is_malformed=not all(map(_is_json, arguments))
+        or (wants_json and not calls and not _is_json(text(body))),
+    )
+
+
+_JSON_FORMATS: Final = frozenset({"json_object", "json_schema"})
+
+
+def _is_json(told: str) -> bool:
+    try:
+        orjson.loads(told)
+    except orjson.JSONDecodeError:
+        return False
+    return True

@@ -1,0 +1,167 @@
+"""The canonical request: bytes in, a checked `ChatRequest` out, everything unknown kept as it came.
+
+Only what the sidecar itself reads is checked here. All else is the vendor's business and passes
+through untouched, so that the caller meets no error that the bare provider would not have given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from router.pricing import estimated_tokens
+from router.tiers import Needs
+from sidecar.errors import MalformedRequest
+
+_PART_CAPABILITY: Final = {"image_url": "vision", "input_audio": "audio"}
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ChatRequest:
+    """One chat completion request.
+
+    Attributes:
+        body: The parsed JSON object, as the caller sent it.
+        alias: Its `model`: `auto`, a tier's name or an upstream model id.
+        question: The text to embed, see `question_of`.
+        stream: The caller wants server-sent events.
+        include_usage: The caller wants the usage chunk at the end of the stream.
+    """
+
+    body: Mapping[str, Any]
+    alias: str
+    question: str | None
+    stream: bool
+    include_usage: bool
+
+    @property
+    def messages(self) -> Sequence[Mapping[str, Any]]:
+        """The conversation, oldest turn first."""
+        messages: Sequence[Mapping[str, Any]] = self.body["messages"]
+        return messages
+
+
+def parse(raw: bytes) -> ChatRequest:
+    """The request that `raw` holds.
+
+    Raises:
+        MalformedRequest: It is no JSON object, or a field that we read is of the wrong kind.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as fault:
+        raise MalformedRequest("body", f"is no valid JSON: {fault}") from fault
+    if not isinstance(body, dict):
+        raise MalformedRequest("body", "must be a JSON object")
+    _check_messages(body.get("messages"))
+    alias = body.get("model")
+    if not isinstance(alias, str) or not alias:
+        raise MalformedRequest("model", "must be a string that names a model")
+    stream_options = _checked(body, "stream_options", dict) or {}
+    _checked(body, "n", int)
+    _checked(body, "temperature", (int, float))
+    _checked(body, "max_tokens", int)
+    _checked(body, "max_completion_tokens", int)
+    _checked(body, "response_format", dict)
+    _checked(body, "tools", list)
+    return ChatRequest(
+        body=body,
+        alias=alias,
+        question=question_of(body["messages"]),
+        stream=bool(_checked(body, "stream", bool)),
+        include_usage=bool(stream_options.get("include_usage")),
+    )
+
+
+def _checked(body: Mapping[str, Any], field: str, kind: type | tuple[type, ...]) -> Any:
+    value = body.get(field)
+    # bool is an int to Python and not to JSON.
+    is_odd_bool = isinstance(value, bool) and kind is not bool
+    if value is not None and (is_odd_bool or not isinstance(value, kind)):
+        wanted = "number" if isinstance(kind, tuple) else _JSON_NAME[kind]
+        raise MalformedRequest(field, f"must be of type {wanted}")
+    return value
+
+
+_JSON_NAME: Final = {dict: "object", list: "array", int: "integer", bool: "boolean"}
+
+
+def _check_messages(messages: object) -> None:
+    if not isinstance(messages, list) or not messages:
+        raise MalformedRequest("messages", "must be an array with at least one message")
+    for place, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise MalformedRequest(f"messages[{place}]", "must be an object with a role")
+
+
+def question_of(messages: Sequence[Mapping[str, Any]]) -> str | None:
+    """The text that is embedded, for cache, router and training alike.
+
+    It is the last turn, if that is the user's and is text alone: a string, or text parts joined by
+    a line break. None otherwise (an image, a tool's result, an empty turn): such a request has no
+    text that stands for its meaning, and is cached by its exact key only.
+    """
+    last = messages[-1]
+    text = text_of(last) if last.get("role") == "user" else None
+    return text.strip() or None if text is not None else None
+
+
+def text_of(message: Mapping[str, Any]) -> str | None:
+    """The message's text; None if it has none, or more than text."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return None
+    parts = [
+        part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+        for part in content
+    ]
+    texts = [part for part in parts if isinstance(part, str)]
+    return "\n".join(texts) if len(texts) == len(parts) else None
+
+
+def system_of(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The system prompt (role `system` or `developer`), empty if there is none."""
+    texts = [text_of(m) or "" for m in messages if m.get("role") in {"system", "developer"}]
+    return "\n".join(texts)
+
+
+def prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Estimated tokens of the whole prompt; what is not text counts nothing."""
+    return sum(estimated_tokens(_all_text(message)) for message in messages)
+
+
+def _all_text(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        texts = (part.get("text") for part in content if isinstance(part, dict))
+        return "\n".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
+
+
+def needs_of(request: ChatRequest) -> Needs:
+    """What the request needs of whichever tier takes it."""
+    body = request.body
+    capabilities = {
+        _PART_CAPABILITY[part["type"]]
+        for message in request.messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+        if isinstance(part, dict) and part.get("type") in _PART_CAPABILITY
+    }
+    if body.get("tools") or body.get("functions"):
+        capabilities.add("tools")
+    if (body.get("response_format") or {}).get("type") == "json_schema":
+        capabilities.add("json_schema")
+    if body.get("logprobs"):
+        capabilities.add("logprobs")
+    if (body.get("n") or 1) > 1:
+        capabilities.add("n")
+    limit = body.get("max_completion_tokens") or body.get("max_tokens") or 0
+    return Needs(
+        capabilities=frozenset(capabilities), tokens=prompt_tokens(request.messages) + limit
+    )

@@ -1,0 +1,161 @@
+"""Identical misses in flight share one climb: who comes first leads, who comes later follows.
+
+A flight is a task of its own, held by nobody's connection: a leader who leaves takes nothing with
+him while others listen, and the last one to leave cancels the call upstream.
+
+Why the pipeline looks at the store once more just before it joins:
+
+1. A looks: miss. A awaits its vector.
+2. B, who led a flight for the same key, lands: the answer is kept, the flight is gone.
+3. A, its vector made, finds no flight to join. Without a second look it would ask again.
+
+Looking and joining happen without an await between them, and a flight keeps its answer before it
+lands, so that at every instant one of the two holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sidecar.dispatch import Publish, Told
+from sidecar.outcome import Outcome
+
+Start = Callable[[Publish], Awaitable[Outcome]]
+
+MAX_LISTENERS: Final = 1024
+"""Chosen: beyond it a flight of its own is fairer than one more mouth on the same stream."""
+
+
+class Flight:
+    """One climb under way, and what it has said so far. Lives on the event loop's thread."""
+
+    def __init__(self, start: Start) -> None:
+        self._told: list[Told] = []
+        self._listeners = 0
+        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.ensure_future(self._fly(start))
+        self._task.add_done_callback(self._land)
+        self._payer: object | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """One more may listen."""
+        return self._listeners < MAX_LISTENERS
+
+    @property
+    def is_done(self) -> bool:
+        """It landed, well or not."""
+        return self._task.done()
+
+    def on_landing(self, call: Callable[[], None]) -> None:
+        """Have `call` called once it landed."""
+        self._task.add_done_callback(lambda _task: call())
+
+    @contextmanager
+    def heard_by(self, listener: object, *, leads: bool) -> Iterator[None]:
+        """Listen while the block runs; the last one to leave ends the flight.
+
+        A leader who leaves before it landed leaves the bill to the next one who hears it land.
+        """
+        self._listeners += 1
+        if leads:
+            self._payer = listener
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+            if self._payer is listener and not self._task.done():
+                self._payer = None
+            if not self._listeners:
+                self._task.cancel()
+
+    def bill(self, listener: object) -> bool:
+        """Whether `listener` is the one who is billed; of all who share the flight, one is."""
+        if self._payer is None:
+            self._payer = listener
+        return self._payer is listener
+
+    async def outcome(self) -> Outcome:
+        """What became of it; raises what the climb raised."""
+        # Shielded: a listener that is cancelled must not take the flight along.
+        return await asyncio.shield(self._task)
+
+    async def first(self) -> Told | None:
+        """Its first chunk, or None if it landed without one; raises what the climb raised."""
+        while not self._told:
+            if self._task.done():
+                self._task.result()
+                return None
+            await asyncio.shield(self._changed)
+        return self._told[0]
+
+    async def told(self) -> AsyncIterator[Told]:
+        """Every chunk from the first on, as they come; raises what the climb raised."""
+        place = 0
+        while True:
+            while place < len(self._told):
+                yield self._told[place]
+                place += 1
+            if self._task.done():
+                self._task.result()
+                return
+            await asyncio.shield(self._changed)
+
+    async def _fly(self, start: Start) -> Outcome:
+        return await start(self._publish)
+
+    def _publish(self, told: Told) -> None:
+        self._told.append(told)
+        self._wake()
+
+    def _land(self, task: asyncio.Future[Outcome]) -> None:
+        if not task.cancelled():
+            task.exception()  # marks it as seen, for nobody may be listening any more
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, self._changed.get_loop().create_future()
+        if not changed.done():
+            changed.set_result(None)
+
+    async def cancel(self) -> None:
+        """End it now, whoever listens."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+class Coalesce:
+    """The flights that may be joined, by key."""
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, Flight] = {}
+        self._alone: set[Flight] = set()
+
+    def __len__(self) -> int:
+        return len(self._flights) + len(self._alone)
+
+    def join(self, key: bytes | None, start: Start) -> tuple[Flight, bool]:
+        """The flight for `key`, and whether the caller leads it; None is never shared."""
+        flight = self._flights.get(key) if key is not None else None
+        if flight is not None and flight.has_room and not flight.is_done:
+            return flight, False
+        flight = Flight(start)
+        if key is None or key in self._flights:
+            self._alone.add(flight)
+            flight.on_landing(lambda: self._alone.discard(flight))
+        else:
+            self._flights[key] = flight
+            flight.on_landing(lambda: self._forget(key, flight))
+        return flight, True
+
+    def _forget(self, key: bytes, flight: Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+    async def close(self) -> None:
+        """End every flight; nobody listens any more."""
+        for flight in [*self._flights.values(), *self._alone]:
+            await flight.cancel()

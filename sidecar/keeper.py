@@ -1,0 +1,228 @@
+"""Keeps answers: in memory at once, in the index and on disk soon after, none of it on the path.
+
+Rule 1: memory is the truth of this process; index and disk follow it in the order of its changes.
+Rule 2: an entry that memory lets go (replaced, evicted, expired) leaves the index and the disk.
+Rule 3: a fault of the index or the disk costs the entry's meaning or its life after a restart,
+        never the answer and never the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from cache.entry import Entry, EntryId, Vector
+from cache.errors import CacheError
+from cache.stores.disk import DiskStore
+from cache.stores.memory import MemoryStore
+from sidecar.errors import EncoderError
+
+T = TypeVar("T")
+
+MAX_WAITING: Final = 10_000
+"""Chosen: writes that may wait for a slow disk; beyond it an entry lives in memory alone."""
+
+_GATHER_S: Final = 0.02
+"""Chosen: one transaction gathers what 20 ms bring; a kill -9 costs no more than that."""
+
+_SWEEP_S: Final = 60.0
+"""Chosen: an expired entry is never served; once a minute it also stops taking room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskConfig:
+    """Where entries live on after a restart.
+
+    Attributes:
+        path: The SQLite file; empty keeps them in memory alone.
+    """
+
+    path: str = ""
+
+
+class Owner(Protocol):
+    """The thread that owns the index."""
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Have `work` done there, in order; raises EncoderError if too much waits."""
+        ...
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What `work` returns, done there; raises EncoderError."""
+        ...
+
+
+class MeaningKeeper(Protocol):
+    """The half of SemanticCache that changes it."""
+
+    def add(
+        self,
+        entry_id: EntryId,
+        partition: bytes,
+        question: str,
+        vector: Vector,
+        expires_at: float,
+    ) -> None:
+        """Raises CacheError."""
+        ...
+
+    def remove(self, entry_id: EntryId) -> None:
+        """An id that is not kept is no fault."""
+        ...
+
+
+class Hook(Protocol):
+    """Hears what the keeper cannot raise."""
+
+    def lost_write(self, count: int) -> None:
+        """So many entries or removals did not reach the disk."""
+        ...
+
+
+class Keeper:
+    """The one owner of kept entries."""
+
+    def __init__(
+        self,
+        *,
+        store: MemoryStore,
+        index: MeaningKeeper,
+        owner: Owner,
+        disk: DiskStore | None,
+        disk_thread: Executor,
+        hook: Hook,
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._owner = owner
+        self._disk = disk
+        self._disk_thread = disk_thread
+        self._hook = hook
+        self._next_id = 1
+        self._waiting: deque[Entry | EntryId] = deque()
+        self._held_back: deque[Callable[[], None]] = deque()
+        self._has_work = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> int:
+        """Fill memory and index from disk; how many entries came back.
+
+        Raises:
+            CacheError: The disk store can be opened and yet not be read.
+            EncoderError: The owner of the index is closed.
+        """
+        count = 0
+        if self._disk is not None:
+            loop = asyncio.get_running_loop()
+            kept, top = await loop.run_in_executor(
+                self._disk_thread, _load, self._disk, time.time()
+            )
+            self._next_id = top + 1
+            for entry in kept:
+                for gone in self._store.put(entry):
+                    self._later(gone.entry_id)
+            # One work for all: entry by entry they would overrun the owner's queue.
+            await self._owner.run(lambda: self._index_all(kept))
+            count = len(self._store)
+            self._tasks.append(asyncio.create_task(self._write_forever(self._disk)))
+        self._tasks.append(asyncio.create_task(self._sweep_forever()))
+        return count
+
+    def next_id(self) -> EntryId:
+        """An id that no entry ever had."""
+        self._next_id += 1
+        return self._next_id - 1
+
+    def keep(self, entry: Entry) -> None:
+        """Keep `entry` from now on. Returns at once."""
+        self._remember(entry)
+        self._later(entry)
+
+    def _remember(self, entry: Entry) -> None:
+        had_to_leave = self._store.put(entry)
+        for gone in had_to_leave:
+            self._forget(gone)
+        if entry.vector is not None and entry not in had_to_leave:
+            self._post(lambda: self._index_all([entry]))
+
+    def _index_all(self, entries: Iterable[Entry]) -> None:
+        """On the owner's thread."""
+        for entry in entries:
+            if entry.vector is not None and entry.partition is not None:
+                self._index.add(
+                    entry.entry_id,
+                    entry.partition,
+                    entry.question,
+                    entry.vector,
+                    entry.expires_at,
+                )
+
+    def _forget(self, gone: Entry) -> None:
+        if gone.vector is not None:
+            self._post(lambda: self._index.remove(gone.entry_id))
+        self._later(gone.entry_id)
+
+    def _post(self, work: Callable[[], None]) -> None:
+        """Hand `work` to the owner; while its queue is full, hold it back, in order."""
+        self._held_back.append(work)
+        try:
+            while self._held_back:
+                self._owner.post(self._held_back[0])
+                self._held_back.popleft()
+        except EncoderError:
+            if len(self._held_back) > MAX_WAITING:
+                # Removals go too: the store answers for what is gone, the index only points to it.
+                self._held_back.popleft()
+                self._hook.lost_write(1)
+
+    def _later(self, change: Entry | EntryId) -> None:
+        if self._disk is None:
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self._hook.lost_write(1)
+            return
+        self._waiting.append(change)
+        self._has_work.set()
+
+    async def _write_forever(self, disk: DiskStore) -> None:
+        while True:
+            await self._has_work.wait()
+            await asyncio.sleep(_GATHER_S)
+            await self._write(disk)
+
+    async def _write(self, disk: DiskStore) -> None:
+        changes = list(self._waiting)
+        self._waiting.clear()
+        self._has_work.clear()
+        removals = [change for change in changes if isinstance(change, int)]
+        gone = set(removals)
+        puts = [c for c in changes if isinstance(c, Entry) and c.entry_id not in gone]
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._disk_thread, disk.write, puts, removals)
+        except CacheError:
+            self._hook.lost_write(len(changes))
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            for gone in self._store.expired(time.time()):
+                self._forget(gone)
+
+    async def close(self) -> None:
+        """Write what waits, and close the disk."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._disk is not None:
+            await self._write(self._disk)
+            await asyncio.get_running_loop().run_in_executor(self._disk_thread, self._disk.close)
+
+
+def _load(disk: DiskStore, now_at: float) -> tuple[Sequence[Entry], EntryId]:
+    return list(disk.load(now_at)), disk.max_entry_id()

@@ -1,0 +1,96 @@
+"""One request's account, filled hop by hop by the pipeline and closed once by accounting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cache.key import Keys
+from cache.policy import Permit
+
+from cache.entry import Hit, Miss
+from router.decision import Decision
+from sidecar.admission import Caller
+from sidecar.chat import ChatRequest
+from sidecar.deadline import Deadline
+from sidecar.options import Options
+from sidecar.outcome import Outcome
+from sidecar.targets import Target
+from sidecar.telemetry.timing import Stopwatch
+
+CacheStatus = Literal["hit-exact", "hit-semantic", "miss", "coalesced", "stale", "bypass"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Inquiry:
+    """What came in through the door, read and checked.
+
+    Attributes:
+        request_id: Ours; the caller sees it, and feedback names it.
+        received_at: Seconds since the epoch, UTC.
+        request: The body.
+        options: The headers.
+        caller: Who asks.
+        deadline: The instant by which the caller wants its answer.
+        watch: Runs since the first byte was read.
+    """
+
+    request_id: str
+    received_at: float
+    request: ChatRequest
+    options: Options
+    caller: Caller
+    deadline: Deadline
+    watch: Stopwatch
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Aim:
+    """What was settled before anything was looked up or asked.
+
+    Attributes:
+        target: Which tiers may be asked.
+        quality: The point on the cost-quality curve in force.
+        permit: What the cache may do.
+        keys: Fingerprint and partition.
+    """
+
+    target: Target
+    quality: float
+    permit: Permit
+    keys: Keys
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Ledger:
+    """What is known of one request so far. Owned by its pipeline coroutine.
+
+    Attributes:
+        inquiry: What came in.
+        aim: What was settled first; None if even that failed.
+        cache: What the `x-sidecar-cache` header will say.
+        hit: The entry that is served.
+        miss: Why there is none; carries the vector.
+        decision: Where the climb began.
+        outcome: What became of it.
+        relayed_place: The tier whose stream is being relayed as it comes.
+        pays: This request is billed for the climb; of all who share it, one is.
+        kept_id: The id under which the answer was kept.
+        status: HTTP status that the caller gets.
+        error: The fault's class; empty if answered.
+        is_closed: Accounting has seen it.
+    """
+
+    inquiry: Inquiry
+    aim: Aim | None = None
+    cache: CacheStatus = "miss"
+    hit: Hit | None = None
+    miss: Miss | None = None
+    decision: Decision | None = None
+    outcome: Outcome | None = None
+    relayed_place: int | None = None
+    pays: bool = True
+    kept_id: int | None = None
+    status: int = 200
+    error: str = ""
+    is_closed: bool = False

@@ -1,0 +1,145 @@
+"""The cache as the pipeline sees it: a question in, a hit or a miss out, in time.
+
+Never an error: a slow encoder, a broken index, a busy thread are each a miss, so that the caller
+pays for a call upstream and never with an error. Cancellation passes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from cache.entry import Found, Hit, Miss, MissReason, Vector
+from cache.errors import CacheError
+from cache.key import Keys
+from cache.policy import Permit
+from cache.stores.memory import MemoryStore
+from sidecar.deadline import Deadline
+from sidecar.encoder.encoding import Encoding
+from sidecar.errors import EncoderError
+from sidecar.telemetry.timing import Stopwatch
+
+T = TypeVar("T")
+
+
+class Encoder(Protocol):
+    """Text to a vector, and work on that vector, in one trip to the encoder's thread."""
+
+    async def encode(self, text: str, then: Callable[[Encoding], T]) -> T:
+        """Raises EncoderError."""
+        ...
+
+
+class MeaningIndex(Protocol):
+    """The one method of SemanticCache that is needed here."""
+
+    def find(
+        self,
+        partition: bytes,
+        question: str,
+        vector: Vector,
+        *,
+        now_at: float,
+        min_similarity: float | None = None,
+    ) -> Found:
+        """Raises CacheError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookupConfig:
+    """How the semantic tier may be used.
+
+    Attributes:
+        budget_s: How long a caller may be kept waiting for a vector and its neighbours.
+        serves: False in shadow mode: what would have been served is told, and not served.
+    """
+
+    budget_s: float = 0.1
+    serves: bool = True
+
+
+class Lookup:
+    """Exact first, on the loop; then by meaning, on the encoder's thread."""
+
+    def __init__(
+        self, *, store: MemoryStore, encoder: Encoder, index: MeaningIndex, config: LookupConfig
+    ) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._index = index
+        self._config = config
+
+    def exact(self, keys: Keys, permit: Permit, now_at: float) -> Hit | None:
+        """The entry kept under this very fingerprint."""
+        if not permit.read:
+            return None
+        entry = self._store.get(keys.fingerprint, now_at, permit.max_age_s)
+        return Hit("exact", entry) if entry is not None else None
+
+    async def by_meaning(
+        self,
+        keys: Keys,
+        question: str,
+        permit: Permit,
+        *,
+        min_similarity: float | None,
+        deadline: Deadline,
+        watch: Stopwatch,
+    ) -> Hit | Miss:
+        """The entry kept for a question that means the same; else a miss that carries the vector.
+
+        Takes at most the configured budget, or what is left until `deadline` if that is less.
+        """
+        vector: Vector | None = None
+        now_at = time.time()
+        partition = keys.partition if permit.read and permit.semantic else None
+
+        def search(encoding: Encoding) -> tuple[Encoding, Found | None, float]:
+            begun_s = time.perf_counter()
+            found = None
+            if partition is not None and not encoding.truncated:
+                found = self._index.find(
+                    partition,
+                    question,
+                    encoding.vector,
+                    now_at=now_at,
+                    min_similarity=min_similarity,
+                )
+            return encoding, found, (time.perf_counter() - begun_s) * 1e3
+
+        try:
+            async with asyncio.timeout(min(self._config.budget_s, deadline.remaining_s())):
+                # Over budget, the thread is not interrupted; its result is dropped.
+                encoding, found, search_ms = await self._encoder.encode(question, search)
+        except TimeoutError:
+            return Miss(MissReason.OVER_BUDGET, vector=vector)
+        except (CacheError, EncoderError) as fault:
+            return Miss(MissReason.FAULT, detail=type(fault).__name__, vector=vector)
+        watch.add("encode", encoding.encode_ms)
+        watch.add("queue", encoding.queue_ms)
+        watch.add("search", search_ms)
+        if encoding.truncated:
+            detail = "longer than the encoder's window"
+            return Miss(MissReason.NO_MEANING, detail=detail, vector=encoding.vector)
+        if found is None:
+            return Miss(MissReason.NOT_CACHEABLE, detail=permit.reason, vector=encoding.vector)
+        return self._settle(found, encoding.vector, permit, now_at)
+
+    def _settle(self, found: Found, vector: Vector, permit: Permit, now_at: float) -> Hit | Miss:
+        nearest = found.nearest.similarity if found.nearest is not None else None
+        if not found.accepted:
+            assert found.reason is not None  # noqa: S101 - Found says why it is empty
+            return Miss(found.reason, detail=found.detail, vector=vector, nearest=nearest)
+        for candidate in found.accepted:
+            entry = self._store.get_by_id(candidate.entry_id, now_at, permit.max_age_s)
+            if entry is None:
+                continue
+            if not self._config.serves:
+                detail = f"shadow: entry {entry.entry_id} would have been served"
+                return Miss(MissReason.OFF, detail=detail, vector=vector, nearest=nearest)
+            return Hit("semantic", entry, candidate.similarity, candidate.risk)
+        return Miss(MissReason.GONE, vector=vector, nearest=nearest)

@@ -1,0 +1,152 @@
+"""What the caller asks for beside the body: request headers in, checked `Options` out."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from cache.policy import CacheControl, parse_cache_control
+from router.policy import quality_of
+from sidecar.errors import MalformedRequest, NotBuilt
+
+MAX_TAGS: Final = 16
+"""Chosen: tags are for invalidation and cost attribution; each one is kept with the entry."""
+
+_NAME: Final = re.compile(r"[\w.:@/-]{1,128}\Z")
+_PASSED: Final = ("traceparent", "tracestate", "authorization")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """One request's headers, read.
+
+    Attributes:
+        cache_control: What `Cache-Control` allows.
+        namespace: Partition within the caller's tenant.
+        quality: The point on the cost-quality curve, in [0, 1]; None if not said.
+        min_tier: Floor of the cascade, a tier's name; empty if not said.
+        max_tier: Ceiling of the cascade.
+        max_cost_usd: Budget of this request, escalations included.
+        timeout_s: Time until its deadline.
+        similarity: Stricter semantic hits than the operator's.
+        tags: For invalidation and cost attribution.
+        user: Whom the cost is attributed to; empty if not said.
+        bypass: Straight to the top tier, no cache, no cascade.
+        debug: The long list of response headers.
+        upstream_headers: What goes upstream with the call.
+    """
+
+    cache_control: CacheControl
+    namespace: str = ""
+    quality: float | None = None
+    min_tier: str = ""
+    max_tier: str = ""
+    max_cost_usd: Decimal | None = None
+    timeout_s: float | None = None
+    similarity: float | None = None
+    tags: tuple[str, ...] = ()
+    user: str = ""
+    bypass: bool = False
+    debug: bool = False
+    upstream_headers: Mapping[str, str] = field(default_factory=dict)
+
+    def steering(self) -> dict[str, str]:
+        """What of it may change the answer, and so belongs to the key of the exact cache."""
+        told = {
+            "quality": self.quality,
+            "min_tier": self.min_tier,
+            "max_tier": self.max_tier,
+            "max_cost_usd": self.max_cost_usd,
+        }
+        return {
+            f"x-sidecar-{name}": str(value)
+            for name, value in told.items()
+            if value is not None and value != ""
+        }
+
+
+def parse_options(headers: Mapping[str, str]) -> Options:
+    """The options that `headers` (names in any case, as aiohttp's mapping reads them) hold.
+
+    Raises:
+        MalformedRequest: A header cannot be read; it is named.
+        NotBuilt: A header of the contract that this version does not serve.
+    """
+    if headers.get("x-sidecar-prompt"):
+        raise NotBuilt("x-sidecar-prompt: managed prompts are not built in this version")
+    return Options(
+        cache_control=_cache_control(headers.get("cache-control", "")),
+        namespace=_name(headers, "x-sidecar-namespace"),
+        quality=_quality(headers.get("x-sidecar-quality")),
+        min_tier=_name(headers, "x-sidecar-min-tier"),
+        max_tier=_name(headers, "x-sidecar-max-tier"),
+        max_cost_usd=_cost(headers.get("x-sidecar-max-cost-usd")),
+        timeout_s=_timeout_s(headers.get("x-sidecar-timeout-ms")),
+        similarity=_number(headers.get("x-sidecar-similarity"), "x-sidecar-similarity", -1.0, 1.0),
+        tags=_tags(headers.get("x-sidecar-tags", "")),
+        user=_name(headers, "x-sidecar-user"),
+        bypass=headers.get("x-sidecar-bypass") == "1",
+        debug=headers.get("x-sidecar-debug") == "1",
+        upstream_headers={name: headers[name] for name in _PASSED if name in headers},
+    )
+
+
+def _cache_control(value: str) -> CacheControl:
+    try:
+        return parse_cache_control(value)
+    except ValueError as fault:
+        raise MalformedRequest("cache-control", str(fault)) from fault
+
+
+def _name(headers: Mapping[str, str], header: str) -> str:
+    value = headers.get(header, "")
+    if value and not _NAME.match(value):
+        raise MalformedRequest(header, "must be 1 to 128 letters, digits or . : @ / _ -")
+    return value
+
+
+def _tags(value: str) -> tuple[str, ...]:
+    tags = tuple(tag.strip() for tag in value.split(",") if tag.strip())
+    if len(tags) > MAX_TAGS or not all(map(_NAME.match, tags)):
+        raise MalformedRequest("x-sidecar-tags", f"must be at most {MAX_TAGS} plain words")
+    return tags
+
+
+def _quality(value: str | None) -> float | None:
+    try:
+        return None if value is None else quality_of(value)
+    except ValueError as fault:
+        raise MalformedRequest("x-sidecar-quality", str(fault)) from fault
+
+
+def _number(value: str | None, header: str, low: float, high: float) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not low <= number <= high:
+        raise MalformedRequest(header, f"must be a number from {low:g} to {high:g}")
+    return number
+
+
+def _cost(value: str | None) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or number < 0:
+        raise MalformedRequest("x-sidecar-max-cost-usd", "must be a number of dollars, 0 or more")
+    return number
+
+
+def _timeout_s(value: str | None) -> float | None:
+    timeout_ms = _number(value, "x-sidecar-timeout-ms", 1.0, 86_400_000.0)
+    return None if timeout_ms is None else timeout_ms / 1e3

@@ -1,0 +1,67 @@
+"""What became of one climb up the ladder: the values that dispatch hands to accounting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from router.decision import Decision, Judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One call to one upstream.
+
+    Attributes:
+        place: The tier's place on the ladder.
+        upstream: The config's name for whom was asked.
+        outcome: `answered`, or the class of the fault.
+        latency_ms: From asking to the last byte.
+        body: The `chat.completion` object; None if it did not answer.
+        tokens_in: Prompt tokens billed.
+        tokens_out: Completion tokens billed.
+        cost_usd: What it cost.
+        confidence: The judgement's estimate once this answer was held.
+    """
+
+    place: int
+    upstream: str
+    outcome: str
+    latency_ms: float
+    body: Mapping[str, Any] | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: Decimal = Decimal(0)
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """An answer, and all that it took.
+
+    Attributes:
+        served: The attempt whose answer is served.
+        attempts: Every call made, in order, `served` among them.
+        decision: Where the climb began, and why.
+        judgement: What was thought of the answers held; None for a stream relayed as it came.
+        headers: The vendor's headers that pass through.
+    """
+
+    served: Attempt
+    attempts: tuple[Attempt, ...]
+    decision: Decision
+    judgement: Judgement | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """All attempts together."""
+        return sum((attempt.cost_usd for attempt in self.attempts), Decimal(0))
+
+    @property
+    def escalations(self) -> int:
+        """How many times an answer was held and a higher tier was asked for a better one."""
+        answered = {attempt.place for attempt in self.attempts if attempt.body is not None}
+        return max(0, len(answered) - 1)

@@ -1,0 +1,346 @@
+"""One request, start to end, as one straight coroutine.
+
+aim, look, ask, tell: which tiers may take it and what the cache may do; the kept answer if there is
+one; else one climb up the ladder, shared with whoever asks the same; then the answer in the shape
+that the caller wants. Accounting closes the account when the last byte is out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+
+from cache.entry import Entry, Hit, Miss, MissReason
+from cache.key import Scope, keys
+from cache.policy import CacheConfig, SemanticConfig, permit, storable
+from router.decision import Decision, Task
+from router.errors import RouterError
+from router.tiers import Ladder
+from sidecar import answer, chat, streams
+from sidecar.accounting import Accounting
+from sidecar.coalesce import Coalesce, Flight
+from sidecar.dispatch import Dispatch, Job, Publish, Told
+from sidecar.errors import DeadlineExceeded, NotCached, SidecarError
+from sidecar.keeper import Keeper
+from sidecar.ledger import Aim, Inquiry, Ledger
+from sidecar.lookup import Lookup
+from sidecar.outcome import Outcome
+from sidecar.providers.errors import UpstreamTooSlow
+from sidecar.targets import Targets
+
+CALLER_LEFT: Final = "CallerLeft"
+CALLER_LEFT_STATUS: Final = 499
+"""Source: nginx's word for "client closed request"; no standard status says it."""
+
+
+class Router(Protocol):
+    """The half of the router that is asked before any answer is seen."""
+
+    def decide(self, task: Task, dice: float = 1.0) -> Decision:
+        """Raises RouterError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Reply:
+    """What goes back, whole or as a stream.
+
+    Attributes:
+        headers: Response headers.
+        body: The JSON; None for a stream.
+        events: The payloads of a stream's events; None if whole. May raise SidecarError midway.
+        close: To be called once, when the last byte is out or the caller has gone.
+    """
+
+    headers: Mapping[str, str]
+    close: Callable[[], None]
+    body: bytes | None = None
+    events: AsyncIterator[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Pipeline:
+    """The parts that a request passes, in its order. Built by `app.py`, swapped whole on reload.
+
+    Attributes:
+        epoch: Part of every key; raised to forget everything at once.
+        encoder_id: Part of every partition.
+        quality: The point on the cost-quality curve where a request names none.
+        dice: Gives a uniform draw in [0, 1), for exploration.
+    """
+
+    targets: Targets
+    ladder: Ladder
+    cache_config: CacheConfig
+    semantic_config: SemanticConfig
+    epoch: int
+    encoder_id: str
+    lookup: Lookup
+    coalesce: Coalesce
+    router: Router
+    quality: float
+    dice: Callable[[], float]
+    dispatch: Dispatch
+    keeper: Keeper
+    accounting: Accounting
+
+    async def serve(self, inquiry: Inquiry) -> Reply:
+        """The reply to one request.
+
+        Raises:
+            SidecarError: There is none; its account is closed already.
+        """
+        ledger = Ledger(inquiry=inquiry)
+        try:
+            aim = ledger.aim = self._aim(inquiry)
+            if not aim.permit.read:
+                ledger.cache = "bypass"
+            hit = self._look_exact(ledger, aim) or await self._look_by_meaning(ledger, aim)
+            if hit is not None:
+                return self._tell_hit(ledger, hit)
+            if aim.permit.only_if_cached:
+                raise NotCached("no answer is kept that would serve")
+            return await self._ask(ledger, aim)
+        except SidecarError as fault:
+            self._fail(ledger, fault.status, type(fault).__name__)
+            raise
+        except asyncio.CancelledError:
+            self._fail(ledger, CALLER_LEFT_STATUS, CALLER_LEFT)
+            raise
+
+    def _aim(self, inquiry: Inquiry) -> Aim:
+        """Which tiers may take it, what the cache may do, and under which keys."""
+        request, options = inquiry.request, inquiry.options
+        target = self.targets.resolve(request, options, inquiry.caller)
+        allowed = permit(
+            request.body,
+            request.question,
+            options.cache_control,
+            self.cache_config,
+            bypass=options.bypass,
+        )
+        return Aim(
+            target=target,
+            quality=self.quality if options.quality is None else options.quality,
+            permit=allowed,
+            keys=keys(
+                Scope(inquiry.caller.tenant, options.namespace, self.epoch),
+                {**request.body, **options.steering()},
+                request.question,
+                self.encoder_id,
+            ),
+        )
+
+    def _look_exact(self, ledger: Ledger, aim: Aim) -> Hit | None:
+        with ledger.inquiry.watch.hop("exact"):
+            return self.lookup.exact(aim.keys, aim.permit, time.time())
+
+    async def _look_by_meaning(self, ledger: Ledger, aim: Aim) -> Hit | None:
+        """A hit by meaning; else None, and the vector in `ledger.miss` for the router."""
+        inquiry = ledger.inquiry
+        needs_router = not aim.target.is_pinned and len(aim.target.allowed) > 1
+        is_wanted = (aim.permit.read or aim.permit.write) and aim.permit.semantic
+        if inquiry.request.question is None or not (is_wanted or needs_router):
+            return None
+        looked = await self.lookup.by_meaning(
+            aim.keys,
+            inquiry.request.question,
+            aim.permit,
+            min_similarity=inquiry.options.similarity,
+            deadline=inquiry.deadline,
+            watch=inquiry.watch,
+        )
+        if isinstance(looked, Hit):
+            return looked
+        ledger.miss = looked
+        return None
+
+    async def _ask(self, ledger: Ledger, aim: Aim) -> Reply:
+        """Lead or follow a climb until it says something."""
+        is_shared = aim.permit.read and aim.permit.write
+        while True:
+            # Between this look and the join nothing is awaited: see coalesce.py.
+            if (hit := self._look_exact(ledger, aim)) is not None:
+                return self._tell_hit(ledger, hit)
+            flight, leads = self.coalesce.join(
+                aim.keys.fingerprint if is_shared else None,
+                lambda publish: self._climb(ledger, aim, publish),
+            )
+            ledger.pays = leads
+            if not leads:
+                ledger.cache = "coalesced"
+            try:
+                return await self._hear(ledger, flight, leads=leads)
+            except (DeadlineExceeded, UpstreamTooSlow):
+                # The leader's time ran out; a follower with time left tries for itself.
+                if leads or ledger.inquiry.deadline.remaining_s() <= 0.0:
+                    raise
+
+    async def _climb(self, ledger: Ledger, aim: Aim, publish: Publish) -> Outcome:
+        """Decide, ask, keep. Runs in the flight's own task, as the leader's."""
+        inquiry = ledger.inquiry
+        max_cost_usd = inquiry.options.max_cost_usd
+        task = Task(
+            text=inquiry.request.question or "",
+            vector=ledger.miss.vector if ledger.miss is not None else None,
+            tokens_in=chat.prompt_tokens(inquiry.request.messages),
+            turns=len(inquiry.request.messages),
+            allowed=aim.target.allowed,
+            quality=aim.quality,
+            budget_usd=float(max_cost_usd) if max_cost_usd is not None else None,
+        )
+        with inquiry.watch.hop("route"):
+            ledger.decision = self._decide(task, is_pinned=aim.target.is_pinned)
+        job = Job(
+            body=inquiry.request.body,
+            task=task,
+            decision=ledger.decision,
+            deadline=inquiry.deadline,
+            headers=inquiry.options.upstream_headers,
+        )
+        outcome = await self.dispatch.climb(job, publish if inquiry.request.stream else None)
+        self._keep(ledger, aim, outcome)
+        return outcome
+
+    def _decide(self, task: Task, *, is_pinned: bool) -> Decision:
+        if is_pinned:
+            return Decision(entry=task.allowed[0], probabilities=(), reason="pinned")
+        try:
+            return self.router.decide(task, self.dice())
+        except RouterError as fault:
+            middle = task.allowed[len(task.allowed) // 2]
+            detail = type(fault).__name__
+            return Decision(entry=middle, probabilities=(), reason="default", detail=detail)
+
+    async def _hear(self, ledger: Ledger, flight: Flight, *, leads: bool) -> Reply:
+        """The flight's answer: relayed as it comes if it is, else whole once it stands."""
+        request, stack = ledger.inquiry.request, ExitStack()
+        with stack:
+            stack.enter_context(flight.heard_by(ledger, leads=leads))
+            # The leader's own deadline is kept by dispatch, which may hold an answer to serve.
+            budget_s = None if leads else ledger.inquiry.deadline.remaining_s()
+            try:
+                async with asyncio.timeout(budget_s):
+                    first = await self._first(ledger, flight) if request.stream else None
+                    if first is None:
+                        await self._land(ledger, flight)
+            except TimeoutError as fault:
+                raise DeadlineExceeded("the shared answer") from fault
+            if first is None:
+                return self._tell_outcome(ledger)
+            ledger.relayed_place = first.place
+            stack.callback(self.accounting.close, ledger)
+            return Reply(
+                headers=self.accounting.headers(ledger),
+                events=self._relay(ledger, flight),
+                close=stack.pop_all().close,
+            )
+
+    async def _first(self, ledger: Ledger, flight: Flight) -> Told | None:
+        with ledger.inquiry.watch.hop("upstream"):
+            return await flight.first()
+
+    async def _land(self, ledger: Ledger, flight: Flight) -> None:
+        """Wait until the flight landed, and note what became of it."""
+        with ledger.inquiry.watch.hop("upstream"):
+            ledger.outcome = await flight.outcome()
+        ledger.decision = ledger.outcome.decision
+        ledger.pays = flight.bill(ledger)
+
+    async def _relay(self, ledger: Ledger, flight: Flight) -> AsyncIterator[bytes]:
+        async def told() -> AsyncIterator[Told]:
+            chunks = flight.told()
+            while True:
+                with ledger.inquiry.watch.hop("upstream"):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    # Only now: the last chunk, still held back, tells what it all came to.
+                    await self._land(ledger, flight)
+                    return
+                yield chunk
+
+        ledger.status, ledger.error = CALLER_LEFT_STATUS, CALLER_LEFT  # until the end is reached
+        try:
+            async for payload in streams.relayed(
+                told(),
+                include_usage=ledger.inquiry.request.include_usage,
+                summary=lambda: self.accounting.summary(ledger),
+            ):
+                yield payload
+            ledger.status, ledger.error = 200, ""
+        except SidecarError as fault:
+            ledger.status, ledger.error = 200, type(fault).__name__
+            raise
+
+    def _tell_hit(self, ledger: Ledger, hit: Hit) -> Reply:
+        ledger.hit = hit
+        ledger.cache = "hit-exact" if hit.kind == "exact" else "hit-semantic"
+        now_at = int(ledger.inquiry.received_at)
+        return self._tell(ledger, answer.replayed_body(hit.entry.body, answer.fresh_id(), now_at))
+
+    def _tell_outcome(self, ledger: Ledger) -> Reply:
+        assert ledger.outcome is not None  # noqa: S101 - landed
+        return self._tell(ledger, orjson.dumps(ledger.outcome.served.body))
+
+    def _tell(self, ledger: Ledger, body: bytes) -> Reply:
+        """A whole answer in the shape that the caller wants."""
+        headers, request = self.accounting.headers(ledger), ledger.inquiry.request
+
+        def close() -> None:
+            self.accounting.close(ledger)
+
+        if not request.stream:
+            return Reply(headers=headers, body=body, close=close)
+        payloads = streams.replayed(
+            orjson.loads(body),
+            include_usage=request.include_usage,
+            summary=lambda: self.accounting.summary(ledger),
+        )
+        return Reply(headers=headers, events=_each(payloads), close=close)
+
+    def _keep(self, ledger: Ledger, aim: Aim, outcome: Outcome) -> None:
+        """Keep the answer for the next one who asks, if it may be kept."""
+        served = outcome.served
+        assert served.body is not None  # noqa: S101 - an outcome's served attempt answered
+        if not aim.permit.write or storable(served.body, self.cache_config):
+            return
+        meaning = ledger.miss if aim.permit.semantic and _has_meaning(ledger.miss) else None
+        tier, now_at = self.ladder[served.place], time.time()
+        entry = Entry(
+            entry_id=self.keeper.next_id(),
+            fingerprint=aim.keys.fingerprint,
+            partition=aim.keys.partition if meaning else None,
+            question=(ledger.inquiry.request.question or "") if meaning else "",
+            vector=meaning.vector if meaning else None,
+            body=answer.kept_body(served.body),
+            tier=tier.name,
+            model=tier.model,
+            tokens_in=served.tokens_in,
+            tokens_out=served.tokens_out,
+            cost_usd=outcome.cost_usd,
+            created_at=now_at,
+            expires_at=now_at + self.cache_config.ttl_s,
+            tags=ledger.inquiry.options.tags,
+        )
+        self.keeper.keep(entry)
+        ledger.kept_id = entry.entry_id
+
+    def _fail(self, ledger: Ledger, status: int, error: str) -> None:
+        ledger.status, ledger.error = status, error
+        self.accounting.close(ledger)
+
+
+def _has_meaning(miss: Miss | None) -> bool:
+    """The question was embedded whole: a vector of half of it would stand for what it is not."""
+    return miss is not None and miss.vector is not None and miss.reason is not MissReason.NO_MEANING
+
+
+async def _each(payloads: Iterable[Any]) -> AsyncIterator[Any]:
+    for payload in payloads:
+        yield payload

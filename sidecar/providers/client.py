@@ -1,0 +1,161 @@
+"""The only upstream I/O: an OpenAI-compatible endpoint, spoken to over one pool of connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+
+import aiohttp
+
+from sidecar.providers import openai
+from sidecar.providers.errors import UpstreamGarbled, UpstreamTooSlow, UpstreamUnreachable
+from sidecar.providers.wire import Call, Completion
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+"""Chosen: no real answer comes near it, and a vendor gone mad does not fill memory."""
+
+CALLERS_KEY: Final = "caller"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutsConfig:
+    """How long one call may take; the request's own deadline holds as well.
+
+    Attributes:
+        connect_s: To a connection, TLS included.
+        read_s: Between two arrivals of bytes.
+        total_s: To the last byte.
+
+    Raises:
+        ValueError: A time is not positive; the message names it.
+    """
+
+    connect_s: float = 5.0
+    read_s: float = 120.0
+    total_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect_s", "read_s", "total_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, is {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointConfig:
+    """Where an OpenAI-compatible upstream is, and how it is spoken to.
+
+    Attributes:
+        name: The config's name for it.
+        base_url: Up to and with the version (`https://api.openai.com/v1`).
+        api_key: Sent as a bearer token; `caller` passes the caller's own on; empty sends none.
+        timeouts: See TimeoutsConfig.
+        headers: Sent with every call.
+        usage_in_streams: Ask streams for their usage (a few old servers refuse the field).
+    """
+
+    name: str
+    base_url: str
+    api_key: str = ""
+    timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    usage_in_streams: bool = True
+
+
+class HttpUpstream:
+    """One OpenAI-compatible endpoint."""
+
+    def __init__(self, config: EndpointConfig, session: aiohttp.ClientSession) -> None:
+        self.name: Final = config.name
+        self._config = config
+        self._session = session
+        self._url = config.base_url.rstrip("/") + "/chat/completions"
+        self._timeout = aiohttp.ClientTimeout(
+            total=config.timeouts.total_s,
+            connect=config.timeouts.connect_s,
+            sock_read=config.timeouts.read_s,
+        )
+
+    async def ask(self, call: Call) -> Completion:
+        """See `wire.Upstream`."""
+        async with self._post(call, stream=False) as response:
+            raw = await _read(response, self.name)
+            if response.status != HTTPStatus.OK:
+                raise openai.refusal(self.name, response.status, raw, response.headers)
+            return openai.completion(self.name, raw, response.headers)
+
+    async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
+        """See `wire.Upstream`."""
+        async with self._post(call, stream=True) as response:
+            await self._check_stream(response)
+            async for data in _events(response, self.name):
+                if data == b"[DONE]":
+                    return
+                yield data
+
+    async def _check_stream(self, response: aiohttp.ClientResponse) -> None:
+        if response.status != HTTPStatus.OK:
+            raw = await _read(response, self.name)
+            raise openai.refusal(self.name, response.status, raw, response.headers)
+        if response.content_type != "text/event-stream":
+            raise UpstreamGarbled(f"upstream {self.name} sent {response.content_type}, no stream")
+
+    @asynccontextmanager
+    async def _post(self, call: Call, *, stream: bool) -> AsyncIterator[aiohttp.ClientResponse]:
+        body = openai.request_body(
+            call.body, stream=stream, usage_in_streams=self._config.usage_in_streams
+        )
+        try:
+            async with (
+                asyncio.timeout(call.deadline.remaining_s()),
+                self._session.post(
+                    self._url,
+                    data=body,
+                    headers=self._headers(call.headers),
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                yield response
+        except TimeoutError as fault:
+            raise UpstreamTooSlow(f"upstream {self.name} took too long") from fault
+        except (aiohttp.ClientError, OSError) as fault:
+            kind = type(fault).__name__
+            raise UpstreamUnreachable(
+                f"upstream {self.name} could not be reached: {kind}"
+            ) from fault
+
+    def _headers(self, callers: Mapping[str, str]) -> dict[str, str]:
+        headers = {
+            "content-type": "application/json",
+            **self._config.headers,
+            **{name: value for name, value in callers.items() if name != "authorization"},
+        }
+        if self._config.api_key == CALLERS_KEY:
+            if "authorization" in callers:
+                headers["authorization"] = callers["authorization"]
+        elif self._config.api_key:
+            headers["authorization"] = f"Bearer {self._config.api_key}"
+        return headers
+
+
+async def _read(response: aiohttp.ClientResponse, upstream: str) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise UpstreamGarbled(f"upstream {upstream} sent more than {MAX_ANSWER_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _events(response: aiohttp.ClientResponse, upstream: str) -> AsyncIterator[bytes]:
+    splitter = openai.EventSplitter(upstream)
+    async for received in response.content.iter_any():
+        for data in splitter.feed(received):
+            yield data
+    for data in splitter.finish():
+        yield data

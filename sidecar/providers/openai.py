@@ -1,0 +1,108 @@
+"""OpenAI's wire without I/O: what to send, what an answer or a refusal means, where chunks end.
+
+Source: OpenAI's API reference, "Chat"; the stream's framing is the HTML standard's server-sent
+events (section 9.2.6), of which vendors use `data:` lines alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from sidecar.answer import checked
+from sidecar.providers.errors import CallerAtFault, UpstreamBusy, UpstreamGarbled, UpstreamRefused
+from sidecar.providers.wire import Completion
+
+MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
+"""Chosen: no vendor's chunk comes near it, and a line without an end does not fill memory."""
+
+_CALLER_AT_FAULT: Final = frozenset({400, 404, 405, 406, 409, 413, 414, 415, 422})
+_PASSED: Final = frozenset(
+    {"retry-after", "retry-after-ms", "x-request-id", "openai-processing-ms"}
+)
+
+
+def request_body(body: Mapping[str, Any], *, stream: bool, usage_in_streams: bool) -> bytes:
+    """The JSON to send: the caller's own fields, with `stream` as this call needs it.
+
+    A stream is asked for its usage even where the caller did not ask: without it nobody knows what
+    the answer cost. The caller then never sees that chunk.
+    """
+    sent = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
+    if stream:
+        sent["stream"] = True
+        options = dict(body.get("stream_options") or {})
+        if usage_in_streams:
+            options["include_usage"] = True
+        if options:
+            sent["stream_options"] = options
+    return orjson.dumps(sent)
+
+
+def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The vendor's headers that the caller may rely on, names in lower case."""
+    lowered = ((name.lower(), value) for name, value in headers.items())
+    return {
+        name: value for name, value in lowered if name in _PASSED or name.startswith("x-ratelimit-")
+    }
+
+
+def completion(upstream: str, raw: bytes, headers: Mapping[str, str]) -> Completion:
+    """The whole answer that `raw` holds.
+
+    Raises:
+        UpstreamGarbled: It is no chat completion.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as fault:
+        raise UpstreamGarbled(f"upstream {upstream} sent no JSON") from fault
+    return Completion(body=checked(body, upstream), headers=passed_headers(headers))
+
+
+def refusal(upstream: str, status: int, raw: bytes, headers: Mapping[str, str]) -> UpstreamRefused:
+    """The fault that an answer with an error status means; its body is kept if it is OpenAI's."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        body = None
+    told = body if isinstance(body, dict) and isinstance(body.get("error"), dict) else None
+    kind = CallerAtFault if status in _CALLER_AT_FAULT else UpstreamBusy
+    return kind(upstream, status, told, passed_headers(headers))
+
+
+class EventSplitter:
+    """Bytes as they arrive in, the data of whole events out, wherever the bytes were cut."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._rest = b""
+        self._data: list[bytes] = []
+
+    def feed(self, received: bytes) -> Iterator[bytes]:
+        """The data of each event that `received` completes.
+
+        Raises:
+            UpstreamGarbled: An event is longer than MAX_EVENT_BYTES.
+        """
+        *lines, self._rest = (self._rest + received).split(b"\n")
+        held = len(self._rest) + sum(map(len, self._data))
+        if held > MAX_EVENT_BYTES:
+            raise UpstreamGarbled(f"upstream {self._upstream} sent an event without an end")
+        for line in lines:
+            yield from self._line(line.removesuffix(b"\r"))
+
+    def _line(self, line: bytes) -> Iterator[bytes]:
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+        elif not line and self._data:
+            data, self._data = b"\n".join(self._data), []
+            yield data
+        # Comments (`: ping`), `event:`, `id:` and `retry:` carry nothing for us.
+
+    def finish(self) -> Iterator[bytes]:
+        """The last event, if the upstream closed without the blank line that should end it."""
+        yield from self._line(self._rest.removesuffix(b"\r"))
+        yield from self._line(b"")

@@ -1,0 +1,80 @@
+"""What the caller's `model` means: the tiers that may be asked, and whether it is pinned to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from router.tiers import Ladder
+from sidecar.admission import Caller
+from sidecar.chat import ChatRequest, needs_of
+from sidecar.errors import MalformedRequest, NoAbleTier, UnknownModel
+from sidecar.options import Options
+
+AUTO: Final = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Which tiers may take a request.
+
+    Attributes:
+        allowed: Their places, rising, never empty.
+        is_pinned: The caller named the tier: no router and no cascade.
+    """
+
+    allowed: tuple[int, ...]
+    is_pinned: bool
+
+
+class Targets:
+    """The aliases that this config knows."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        self._ladder = ladder
+        models = {tier.model: place for place, tier in reversed([*enumerate(ladder.tiers)])}
+        names = {name: place for place, name in enumerate(ladder.names)}
+        self._pinned = {**models, **names}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every `model` that a caller may name."""
+        return (AUTO, *self._pinned)
+
+    def resolve(self, request: ChatRequest, options: Options, caller: Caller) -> Target:
+        """The tiers that may take `request`.
+
+        Raises:
+            UnknownModel: The alias is none of `names`.
+            MalformedRequest: A tier that a header names does not exist.
+            NoAbleTier: No tier within the bounds can do what the request needs.
+        """
+        place = self._pinned.get(request.alias)
+        if place is None and request.alias != AUTO:
+            raise UnknownModel(request.alias, self.names)
+        ladder, needs = self._ladder, needs_of(request)
+        if place is not None:
+            # A caller who names a tier gets that tier, able or not: the vendor's word on it is
+            # what he would have heard without us.
+            floor, ceiling, is_pinned = place, place, True
+            able: tuple[int, ...] = (place,)
+        else:
+            floor = self._bound(options.min_tier, "x-sidecar-min-tier", 0)
+            ceiling = self._bound(options.max_tier, "x-sidecar-max-tier", ladder.top)
+            able = ladder.able(needs, floor=floor, ceiling=ceiling)
+            is_pinned = False
+        allowed = tuple(p for p in able if not caller.tiers or ladder[p].name in caller.tiers)
+        if not allowed:
+            wanted = ", ".join(sorted(needs.capabilities)) or f"{needs.tokens} tokens of context"
+            raise NoAbleTier(f"no tier that this caller may use offers {wanted}")
+        if options.bypass and not is_pinned:
+            return Target(allowed=allowed[-1:], is_pinned=True)
+        return Target(allowed=allowed, is_pinned=is_pinned)
+
+    def _bound(self, name: str, header: str, default: int) -> int:
+        if not name:
+            return default
+        place = self._ladder.find_place(name)
+        if place is None:
+            raise MalformedRequest(header, f"must be one of {', '.join(self._ladder.names)}")
+        return place

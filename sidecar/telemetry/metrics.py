@@ -1,0 +1,184 @@
+"""Counts and times in, Prometheus' text out. Every label is from a closed set of words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from sidecar.encoder.batcher import BatchReport
+from sidecar.ledger import Ledger
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 30, 120)
+"""Chosen: an exact hit lies under the first, a long answer of a large model under the last."""
+
+_RATIOS: Final = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99, 1.0)
+
+
+class Metrics:
+    """This process's counters, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "sidecar_requests",
+            "Requests that are over",
+            ["cache", "tier", "status", "stream"],
+            registry=registry,
+        )
+        self._misses = Counter(
+            "sidecar_misses", "Misses of the semantic tier by reason", ["reason"], registry=registry
+        )
+        self._errors = Counter(
+            "sidecar_errors", "Requests that ended in an error", ["error"], registry=registry
+        )
+        self._similarity = Histogram(
+            "sidecar_semantic_hit_similarity",
+            "Cosine of semantic hits",
+            buckets=_RATIOS,
+            registry=registry,
+        )
+        self._risk = Counter(
+            "sidecar_semantic_hit_risk_sum",
+            "Sum of the calibrated risks of semantic hits: the false hits to be expected",
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "sidecar_request_seconds",
+            "First byte read to last byte written",
+            ["cache"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._overhead = Histogram(
+            "sidecar_overhead_seconds",
+            "Our own share of it, upstreams excluded",
+            ["cache"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._hops = Histogram(
+            "sidecar_hop_seconds", "Each hop", ["hop"], buckets=_SECONDS, registry=registry
+        )
+        self._cost = Counter("sidecar_cost_usd", "Dollars spent", ["tier"], registry=registry)
+        self._saved = Counter(
+            "sidecar_saved_usd", "Dollars saved against the top tier", registry=registry
+        )
+        self._overspent = Counter(
+            "sidecar_overspent_usd",
+            "Dollars that escalations cost beyond the top tier alone",
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "sidecar_tokens", "Tokens billed", ["tier", "direction"], registry=registry
+        )
+        self._attempts = Counter(
+            "sidecar_attempts", "Calls upstream", ["tier", "outcome"], registry=registry
+        )
+        self._escalations = Counter(
+            "sidecar_escalations", "Steps to a higher tier", registry=registry
+        )
+        self._decisions = Counter(
+            "sidecar_decisions", "Entry tiers by reason", ["tier", "reason"], registry=registry
+        )
+        self._dropped = Counter(
+            "sidecar_traffic_dropped", "Records not logged", ["reason"], registry=registry
+        )
+        self._lost = Counter(
+            "sidecar_cache_lost_writes",
+            "Changes of the cache that did not reach index or disk",
+            registry=registry,
+        )
+        self._batches = Histogram(
+            "sidecar_encoder_batch_texts",
+            "Texts in one run of the encoder",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self._encoder_faults = Counter(
+            "sidecar_encoder_refusals",
+            "Texts and works the encoder's thread did not do",
+            ["reason"],
+            registry=registry,
+        )
+        self._feedback = Counter(
+            "sidecar_feedback", "Feedback by score", ["sense"], registry=registry
+        )
+
+    def gauge(self, name: str, told: str, read: Callable[[], float]) -> None:
+        """Show what `read` returns, whenever somebody looks."""
+        Gauge(name, told, registry=self._registry).set_function(read)
+
+    def info(self, name: str, told: str, facts: dict[str, str]) -> None:
+        """Show facts that hold for the life of the process."""
+        Gauge(name, told, list(facts), registry=self._registry).labels(**facts).set(1)
+
+    def exposition(self) -> bytes:
+        """The registry as Prometheus reads it."""
+        return generate_latest(self._registry)
+
+    def request(self, ledger: Ledger, *, tier: str, cost_usd: Decimal, saved_usd: Decimal) -> None:
+        """One request is over; see accounting.Meter."""
+        watch, stream = ledger.inquiry.watch, str(ledger.inquiry.request.stream).lower()
+        self._requests.labels(ledger.cache, tier, str(ledger.status), stream).inc()
+        self._latency.labels(ledger.cache).observe(watch.total_ms() / 1e3)
+        self._overhead.labels(ledger.cache).observe(watch.overhead_ms() / 1e3)
+        for hop, spent_ms in watch.hops_ms.items():
+            self._hops.labels(hop).observe(spent_ms / 1e3)
+        if ledger.error:
+            self._errors.labels(ledger.error).inc()
+        if ledger.miss is not None:
+            self._misses.labels(ledger.miss.reason.value).inc()
+        if ledger.hit is not None and ledger.hit.kind == "semantic":
+            self._similarity.observe(ledger.hit.similarity)
+            self._risk.inc(ledger.hit.risk)
+        if ledger.outcome is not None and ledger.pays:
+            self._spent(ledger, tier, cost_usd)
+        (self._saved if saved_usd >= 0 else self._overspent).inc(abs(float(saved_usd)))
+
+    def _spent(self, ledger: Ledger, tier: str, cost_usd: Decimal) -> None:
+        outcome = ledger.outcome
+        assert outcome is not None  # noqa: S101 - asked for only then
+        self._cost.labels(tier).inc(float(cost_usd))
+        self._tokens.labels(tier, "in").inc(sum(a.tokens_in for a in outcome.attempts))
+        self._tokens.labels(tier, "out").inc(sum(a.tokens_out for a in outcome.attempts))
+        self._escalations.inc(outcome.escalations)
+        for attempt in outcome.attempts:
+            self._attempts.labels(str(attempt.place), attempt.outcome).inc()
+        decision = outcome.decision
+        self._decisions.labels(str(decision.entry), decision.reason).inc()
+
+    def feedback(self, score: float | None) -> None:
+        """One piece of feedback came in."""
+        half = 0.5
+        sense = "unscored" if score is None else "good" if score >= half else "bad"
+        self._feedback.labels(sense).inc()
+
+    def dropped_record(self, reason: str) -> None:
+        """See traffic.writer.Hook."""
+        self._dropped.labels(reason).inc()
+
+    def lost_write(self, count: int) -> None:
+        """See keeper.Hook."""
+        self._lost.inc(count)
+
+    def on_batch(self, report: BatchReport) -> None:
+        """See BatcherHook."""
+        self._batches.observe(report.texts)
+
+    def on_full(self) -> None:
+        """See BatcherHook."""
+        self._encoder_faults.labels("full").inc()
+
+    def on_skipped(self) -> None:
+        """See BatcherHook."""
+        self._encoder_faults.labels("caller_left").inc()
+
+    def on_post_fault(self, fault: Exception) -> None:  # noqa: ARG002 - the protocol's shape
+        """See BatcherHook."""
+        self._encoder_faults.labels("fault").inc()
+        self._lost.inc()

@@ -1,0 +1,44 @@
+"""How long each hop of one request took, told in the standard `server-timing` header."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """One request's times, in milliseconds. Owned by the request's own coroutine."""
+
+    def __init__(self) -> None:
+        self._begun_s = time.perf_counter()
+        self.hops_ms: dict[str, float] = {}
+
+    @contextmanager
+    def hop(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to the hop called `name`."""
+        begun_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, (time.perf_counter() - begun_s) * 1e3)
+
+    def add(self, name: str, spent_ms: float) -> None:
+        """Add time that was measured elsewhere."""
+        self.hops_ms[name] = self.hops_ms.get(name, 0.0) + spent_ms
+
+    def total_ms(self) -> float:
+        """Time since the request came in."""
+        return (time.perf_counter() - self._begun_s) * 1e3
+
+    def overhead_ms(self) -> float:
+        """Our own share of it: all but the waiting for upstreams."""
+        return max(0.0, self.total_ms() - self.hops_ms.get("upstream", 0.0))
+
+    def server_timing(self) -> str:
+        """The header's value: `lookup;dur=0.12, upstream;dur=310.55`.
+
+        Source: W3C Server Timing, section 2.
+        """
+        hops = [*self.hops_ms.items(), ("total", self.total_ms())]
+        return ", ".join(f"{name};dur={spent_ms:.3f}" for name, spent_ms in hops)

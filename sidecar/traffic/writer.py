@@ -1,0 +1,167 @@
+"""Records in, files of msgpack out, on a thread of its own; a full queue or disk drops and counts.
+
+Rule 1: `put` never waits and never raises. Rule 2: one thread owns the open file. Rule 3: a file is
+closed and a new one begun when it is full; a file is never written to again after a restart, so
+that a torn tail stays a tail.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Final, Protocol
+
+import msgpack
+
+from sidecar.traffic.reader import SUFFIX, log_files
+from sidecar.traffic.record import Record, RequestRecord, to_map
+from sidecar.traffic.redaction import Redaction
+
+MAX_QUEUED: Final = 10_000
+"""Chosen: ten seconds of a thousand requests a second, some tens of megabytes at worst."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficConfig:
+    """What is logged, and how long it is kept.
+
+    Attributes:
+        dir: Folder of the log; empty writes none.
+        sample: Share of requests that are logged, in [0, 1].
+        redact: Names of PATTERNS, regular expressions, or `all` to drop every text.
+        rotate_bytes: Size at which a new file is begun.
+        keep_days: Days after which a file is deleted.
+
+    Raises:
+        ValueError: A value lies outside its range, or a pattern cannot be read.
+    """
+
+    dir: str = ""
+    sample: float = 1.0
+    redact: tuple[str, ...] = ()
+    rotate_bytes: int = 64 * 1024 * 1024
+    keep_days: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.sample <= 1.0:
+            raise ValueError(f"sample must lie in [0, 1], is {self.sample}")
+        if self.rotate_bytes <= 0 or self.keep_days <= 0:
+            raise ValueError("rotate_bytes and keep_days must be positive")
+        Redaction(self.redact)  # refuses a pattern that cannot be read
+
+
+class Hook(Protocol):
+    """Hears what the log cannot raise."""
+
+    def dropped_record(self, reason: str) -> None:
+        """`full`: the queue had no room; `disk`: the file could not be written."""
+        ...
+
+
+class TrafficWriter:
+    """The log. `put` from any thread; `close` once."""
+
+    def __init__(self, config: TrafficConfig, hook: Hook, dice: Callable[[], float]) -> None:
+        self._config = config
+        self._hook = hook
+        self._dice = dice
+        self._redaction = Redaction(config.redact)
+        self._queue: queue.Queue[Record | None] = queue.Queue(MAX_QUEUED)
+        self._file: IO[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="traffic-log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def put(self, record: Record) -> None:
+        """Take one record; feedback is never sampled away."""
+        if isinstance(record, RequestRecord) and self._dice() >= self._config.sample:
+            return
+        try:
+            self._queue.put_nowait(record)
+        except queue.Full:
+            self._hook.dropped_record("full")
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._write(self._gathered()):
+            pass
+        self._close_file()
+
+    def _gathered(self) -> list[Record | None]:
+        """At least one record, and whatever else waits."""
+        batch = [self._queue.get()]
+        while len(batch) < MAX_QUEUED:
+            try:
+                batch.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+    def _write(self, batch: list[Record | None]) -> bool:
+        """Write a batch; False once the end was reached."""
+        records = [record for record in batch if record is not None]
+        try:
+            for record in records:
+                self._open_file().write(self._packed(record))
+            if self._file is not None:
+                self._file.flush()
+        except OSError:
+            # A full disk: what stands is whole up to its torn tail, and a new file is tried next.
+            for _ in records:
+                self._hook.dropped_record("disk")
+            self._close_file()
+        return None not in batch
+
+    def _packed(self, record: Record) -> bytes:
+        packed: bytes = msgpack.packb(self._redaction.applied(to_map(record)), use_bin_type=True)
+        return packed
+
+    def _open_file(self) -> IO[bytes]:
+        if self._file is not None and self._file.tell() >= self._config.rotate_bytes:
+            self._close_file()
+        if self._file is None:
+            folder = Path(self._config.dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._forget_old(folder)
+            name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f") + SUFFIX
+            self._file = (folder / name).open("xb")
+            (folder / name).chmod(0o600)
+        return self._file
+
+    def _forget_old(self, folder: Path) -> None:
+        oldest_at = time.time() - self._config.keep_days * 86400.0
+        for path in log_files(folder):
+            if path.stat().st_mtime < oldest_at:
+                path.unlink(missing_ok=True)
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError:
+                self._hook.dropped_record("disk")
+
+
+class NoLog:
+    """The log that is not written."""
+
+    def put(self, record: Record) -> None:
+        """Drop it."""
+
+    def start(self) -> None:
+        """Nothing to begin."""
+
+    def close(self) -> None:
+        """Nothing to close."""

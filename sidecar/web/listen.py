@@ -1,0 +1,135 @@
+"""Two doors in one process: the data plane on the main loop, the operator plane on its own thread.
+
+The operator plane has a loop of its own so that it answers while the data plane is under load; a
+liveness probe that waits behind requests would have the pod killed when it is needed most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from aiohttp import web
+
+from sidecar.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Where the sidecar listens, and how much it lets in.
+
+    Attributes:
+        host: Address of the data plane.
+        port: Its port; 0 takes any that is free.
+        admin_host: Address of the operator plane; loopback unless admin_token is set.
+        admin_port: Its port.
+        admin_token: Bearer token of `/admin/`; without one it answers on loopback only.
+        max_in_flight: Requests that may be inside at once; one more is a 429.
+        max_body_bytes: Longest request body.
+        request_timeout_s: A request's deadline where the caller sets none, and the longest he may.
+        drain_s: Time that requests in flight get on SIGTERM.
+
+    Raises:
+        ValueError: A number lies outside its range, or the operator plane would be open to all.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 8081
+    admin_token: str = ""
+    max_in_flight: int = 1024
+    max_body_bytes: int = 16 * 1024 * 1024
+    request_timeout_s: float = 600.0
+    drain_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("port", "admin_port"):
+            if not 0 <= getattr(self, name) <= 65535:  # noqa: PLR2004 - ports are 16 bits
+                raise ValueError(f"{name} must lie in [0, 65535]")
+        for name in ("max_in_flight", "max_body_bytes", "request_timeout_s", "drain_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive")
+        if not self.admin_token and not is_loopback(self.admin_host):
+            raise ValueError("admin_host must be loopback as long as no admin_token is set")
+
+
+def is_loopback(host: str) -> bool:
+    """`host` is reached from this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Door:
+    """One aiohttp application, listening on one address."""
+
+    def __init__(self, app: web.Application, host: str, port: int) -> None:
+        self._app = app
+        self._host = host
+        self._port = port
+        self._runner: web.AppRunner | None = None
+
+    async def open(self) -> int:
+        """Listen; the port, which is news if 0 was asked for.
+
+        Raises:
+            ConfigError: The address is taken or not ours.
+        """
+        self._runner = web.AppRunner(
+            self._app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
+        )
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
+        except OSError as fault:
+            where = f"{self._host}:{self._port}"
+            raise ConfigError([f"server: cannot listen on {where}: {fault.strerror}"]) from fault
+        address: tuple[str, int] = self._runner.addresses[0]
+        return address[1]
+
+    async def stop_listening(self) -> None:
+        """Take no more connections; those that stand go on."""
+        assert self._runner is not None  # noqa: S101 - opened before
+        for site in list(self._runner.sites):
+            await site.stop()
+
+    async def close(self) -> None:
+        """Close the connections too."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+class ThreadedDoor:
+    """A Door on a thread and a loop of its own."""
+
+    def __init__(self, make_app: Callable[[], web.Application], host: str, port: int) -> None:
+        self._make_app = make_app
+        self._host = host
+        self._port = port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="operator-plane", daemon=True
+        )
+
+    async def open(self) -> int:
+        """See Door."""
+        self._thread.start()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._open(), self._loop))
+
+    async def _open(self) -> int:
+        self._door = Door(self._make_app(), self._host, self._port)
+        return await self._door.open()
+
+    async def close(self) -> None:
+        """Close the connections, end the loop, join the thread."""
+        closing = asyncio.run_coroutine_threadsafe(self._door.close(), self._loop)
+        await asyncio.wrap_future(closing)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        # The thread ends as soon as its loop has, so that this join is a matter of microseconds.
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,84 @@
+"""From a fault to what the caller sees of it: the one place where errors become HTTP."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from sidecar.errors import SidecarError
+from sidecar.providers.errors import UpstreamRefused
+
+REQUEST_ID = web.RequestKey("request_id", str)
+
+
+def error_body(fault: SidecarError) -> dict[str, Any]:
+    """OpenAI's error object; an upstream's own is passed on as it came.
+
+    Source: OpenAI's API reference, "Error codes"; its clients expect `code` to be a string.
+    """
+    if isinstance(fault, UpstreamRefused) and fault.body is not None:
+        return dict(fault.body)
+    error = {"message": str(fault), "type": fault.kind, "param": fault.param, "code": fault.code}
+    return {"error": error}
+
+
+def error_response(fault: SidecarError) -> web.Response:
+    """The whole answer to a request that ended in `fault`."""
+    headers: dict[str, str] = {}
+    status = fault.status
+    if isinstance(fault, UpstreamRefused):
+        status = fault.upstream_status
+        headers |= fault.headers
+    if fault.retry_after_s is not None:
+        headers["retry-after"] = f"{fault.retry_after_s:.0f}"
+    return json_response(error_body(fault), status=status, headers=headers)
+
+
+def json_response(
+    body: Any, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    """`body` as JSON."""
+    return web.Response(
+        body=orjson.dumps(body), status=status, headers=headers, content_type="application/json"
+    )
+
+
+def errors_told(logger: logging.Logger) -> Middleware:
+    """The middleware that lets no fault out untold."""
+
+    @web.middleware
+    async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except SidecarError as fault:
+            response = error_response(fault)
+        except web.HTTPException as fault:
+            response = _http_error(fault)
+        except (
+            Exception
+        ):  # what we did not foresee: the caller hears of it, the log holds the trace
+            logger.exception("unforeseen fault", extra={"facts": {"path": request.path[:200]}})
+            response = error_response(SidecarError("the sidecar failed; the fault is logged"))
+        request_id = request.get(REQUEST_ID)
+        if request_id is not None and not response.prepared:
+            response.headers.setdefault("x-sidecar-request-id", request_id)
+        return response
+
+    return told
+
+
+def _http_error(fault: web.HTTPException) -> web.Response:
+    """Aiohttp's own refusals (no such path, wrong method, body too large), in OpenAI's shape."""
+    error = {
+        "message": f"{HTTPStatus(fault.status).phrase}: {fault.text or fault.reason}",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": HTTPStatus(fault.status).phrase.lower().replace(" ", "_"),
+    }
+    allowed = {name: fault.headers[name] for name in ("Allow",) if name in fault.headers}
+    return json_response({"error": error}, status=fault.status, headers=allowed)

@@ -1,0 +1,124 @@
+"""The data plane in OpenAI's shape."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from sidecar.admission import Admission
+from sidecar.chat import parse
+from sidecar.deadline import Deadline
+from sidecar.errors import NotBuilt, UnknownModel
+from sidecar.ledger import Inquiry
+from sidecar.options import parse_options
+from sidecar.pipeline import Pipeline, Reply
+from sidecar.telemetry.timing import Stopwatch
+from sidecar.web import sse
+from sidecar.web.middleware import REQUEST_ID, json_response
+
+NOT_BUILT: Final = (
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/messages",
+    "/v1/files",
+    "/v1/batches",
+)
+"""Paths of the contract that this version refuses by name."""
+
+
+def fresh_request_id() -> str:
+    """An id that no other request has."""
+    return "req-" + secrets.token_hex(12)
+
+
+class OpenAIApi:
+    """`/v1/chat/completions` and `/v1/models`.
+
+    Attributes:
+        pipeline: Gives the pipeline in force; asked once a request, so that a reload takes hold
+            between two requests and never within one.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: Callable[[], Pipeline],
+        admission: Admission,
+        request_timeout_s: float,
+    ) -> None:
+        self._pipeline = pipeline
+        self._admission = admission
+        self._request_timeout_s = request_timeout_s
+        self._begun_at = int(time.time())
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where the handlers stand."""
+        return [
+            web.post("/v1/chat/completions", self.chat),
+            web.get("/v1/models", self.models),
+            web.get("/v1/models/{id:.+}", self.model),
+            *(web.route("*", path + "{rest:(/.*)?}", self.not_built) for path in NOT_BUILT),
+        ]
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v1/chat/completions`."""
+        watch, received_at = Stopwatch(), time.time()
+        request[REQUEST_ID] = request_id = fresh_request_id()
+        admission = self._admission
+        caller = admission.identify(request.headers)
+        with admission.admitted():
+            options = parse_options(request.headers)
+            raw = await request.read()
+            with watch.hop("parse"):
+                parsed = parse(raw)
+            inquiry = Inquiry(
+                request_id=request_id,
+                received_at=received_at,
+                request=parsed,
+                options=options,
+                caller=caller,
+                deadline=Deadline.after_s(
+                    min(options.timeout_s or self._request_timeout_s, self._request_timeout_s)
+                ),
+                watch=watch,
+            )
+            return await self._answered(request, await self._pipeline().serve(inquiry))
+
+    async def _answered(self, request: web.Request, reply: Reply) -> web.StreamResponse:
+        try:
+            if reply.events is not None:
+                return await sse.send(request, reply)
+            response = web.Response(
+                body=reply.body, headers=reply.headers, content_type="application/json"
+            )
+            await response.prepare(request)
+            await response.write_eof()
+            return response
+        finally:
+            reply.close()
+
+    async def models(self, request: web.Request) -> web.Response:
+        """`GET /v1/models`."""
+        self._admission.identify(request.headers)
+        listed = [self._told(name) for name in self._pipeline().targets.names]
+        return json_response({"object": "list", "data": listed})
+
+    async def model(self, request: web.Request) -> web.Response:
+        """`GET /v1/models/{id}`."""
+        self._admission.identify(request.headers)
+        name, known = request.match_info["id"], self._pipeline().targets.names
+        if name not in known:
+            raise UnknownModel(name, known)
+        return json_response(self._told(name))
+
+    def _told(self, name: str) -> dict[str, object]:
+        return {"id": name, "object": "model", "created": self._begun_at, "owned_by": "sidecar"}
+
+    async def not_built(self, request: web.Request) -> web.Response:
+        """A path of the contract that is not there yet."""
+        raise NotBuilt(f"{request.path} is not built in this version")

@@ -1,0 +1,44 @@
+"""Payloads in, server-sent events out, and an honest end whatever happens on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from sidecar.errors import SidecarError
+from sidecar.pipeline import Reply
+from sidecar.web.middleware import error_body
+
+_HEADERS: Final[Mapping[str, str]] = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    # nginx and its kin buffer a whole answer otherwise, and the caller sees no stream at all.
+    "x-accel-buffering": "no",
+}
+
+DONE: Final = b"data: [DONE]\n\n"
+
+
+def event(payload: bytes) -> bytes:
+    """One event on the wire."""
+    return b"data: " + payload + b"\n\n"
+
+
+async def send(request: web.Request, reply: Reply) -> web.StreamResponse:
+    """The reply's events, then `[DONE]`; or the fault as an event, and no `[DONE]`."""
+    assert reply.events is not None  # noqa: S101 - called for streams only
+    response = web.StreamResponse(headers={**reply.headers, **_HEADERS})
+    await response.prepare(request)
+    try:
+        async for payload in reply.events:
+            await response.write(event(payload))
+        await response.write(DONE)
+    except SidecarError as fault:
+        # Words were sent: the status cannot be taken back, so the stream ends as an error.
+        await response.write(event(orjson.dumps(error_body(fault))))
+        response.force_close()
+    await response.write_eof()
+    return response
