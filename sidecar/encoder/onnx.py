@@ -88,6 +88,12 @@ class OnnxEncoder:
             EncoderError: No bundle, a torn bundle, or a device that is not there.
         """
         bundle = Bundle.open(config.folder)
+        identity = bundle.manifest.identity
+        if config.max_tokens > identity.window_tokens:
+            raise EncoderError(
+                f"max_tokens is {config.max_tokens}, and the window of the bundle in "
+                f"{bundle.folder} is {identity.window_tokens}"
+            )
         tokenizer = Tokenizer(bundle.tokenizer(), config.max_tokens)
         device = choose_device(config.device, ort.get_available_providers())
         session = _open_session(bundle, device, config)
@@ -98,7 +104,6 @@ class OnnxEncoder:
                 f"device {device} was asked for and its provider is installed, but it does not "
                 "start here; see onnxruntime's own message for the driver or library it misses"
             )
-        identity = bundle.manifest.identity
         precision = choose_precision(config.precision, device)
         encoder = cls(
             session,
