@@ -1,0 +1,100 @@
+"""`python -m loadtest VERB`: flags in, a report on the terminal and in the files asked for out."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from loadtest import hops, kill, provider, qqp, replay, run
+from loadtest.processes import NotReady
+from loadtest.report import Report, write
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """One thing that the load test does: its help, its flags, and the doing."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    report: Callable[[argparse.Namespace], Coroutine[None, None, Report]]
+
+
+_VERBS: Final = {
+    "run": Verb(
+        help="users on the demo stream: hits, false hits, tiers, cost, latency",
+        add_arguments=run.add_arguments,
+        report=run.report,
+    ),
+    "replay": Verb(
+        help="recorded answers of real models: quality and cost beside each single tier",
+        add_arguments=replay.add_arguments,
+        report=replay.report,
+    ),
+    "qqp": Verb(
+        help="real questions from a cold cache: hits, and how many of them were wrong",
+        add_arguments=qqp.add_arguments,
+        report=qqp.report,
+    ),
+    "kill": Verb(
+        help="kill -9 under load and start again: is what was kept still whole and right?",
+        add_arguments=kill.add_arguments,
+        report=kill.report,
+    ),
+    "hops": Verb(
+        help="time of each hop of misses and hits, beside a bare handler and a bare proxy",
+        add_arguments=hops.add_arguments,
+        report=hops.report,
+    ),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 good, 1 what was checked does not hold, 2 it could not be checked."""
+    args = _parser().parse_args(argv)
+    if args.verb == "provider":
+        provider.run(args)
+        return 0
+    try:
+        found = asyncio.run(_VERBS[args.verb].report(args))
+    except (NotReady, OSError) as fault:
+        print(f"loadtest {args.verb}: {fault}", file=sys.stderr)
+        return 2
+    write(found, json_to=args.json, html_to=getattr(args, "html", None))
+    return 0 if found.is_good else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest", description="Asks a sidecar from outside, and doubts it."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, verb in _VERBS.items():
+        verb.add_arguments(
+            _with_common(verbs.add_parser(name, help=verb.help, description=verb.help))
+        )
+    simulated = "the simulated vendor: an OpenAI-compatible server that says what it was asked"
+    provider.add_arguments(
+        _with_common(verbs.add_parser("provider", help=simulated, description=simulated))
+    )
+    return parser
+
+
+def _with_common(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument(
+        "--base-url",
+        default="http://127.0.0.1:8080/v1",
+        type=lambda url: url.rstrip("/"),
+        help="the sidecar's base URL (default http://127.0.0.1:8080/v1)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of all dice (default 0)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

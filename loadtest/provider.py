@@ -1,0 +1,242 @@
+"""The simulated vendor: an OpenAI-compatible server on loopback that says what it was asked.
+
+Rule 1: an answer names its question (`Answer to: ...`), so that a kept answer tells whose it was.
+Rule 2: a fault comes where it is asked for: by the header `x-provider-fault`, by `[fault:NAME]` in
+the question, or by flags for a share of all requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import re
+import secrets
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from aiohttp import web
+
+FAULTS: Final = ("status=NNN", "reset", "truncate", "drip", "garbage")
+PREFIX: Final = "Answer to: "
+_IN_QUESTION: Final = re.compile(r"\[fault:([a-z]+(?:=\d{3})?)\]")
+_PIECE_CHARACTERS: Final = 16
+"""Chosen: four tokens a chunk, so that a short answer is a stream of several."""
+_MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderConfig:
+    """How the vendor behaves.
+
+    Attributes:
+        latency_s: Before an answer's first byte.
+        drip_s: Before each chunk of an answer with the fault `drip`.
+        fault: A fault for `fault_ratio` of all requests that ask for none themselves.
+        seed: Of the dice that choose those.
+    """
+
+    latency_s: float = 0.0
+    drip_s: float = 0.2
+    fault: str = ""
+    fault_ratio: float = 0.0
+    seed: int = 0
+
+
+def answer_to(question: str) -> str:
+    """The text that the vendor gives: `answer_to("Why?") == "Answer to: Why?"`."""
+    return PREFIX + question
+
+
+def question_of(answer: str) -> str | None:
+    """The question that an answer was made for; None if it is no answer of this vendor."""
+    return answer.removeprefix(PREFIX) if answer.startswith(PREFIX) else None
+
+
+class SimulatedVendor:
+    """The handlers; counts what it was asked."""
+
+    def __init__(self, config: ProviderConfig) -> None:
+        self._config = config
+        self._rng = Random(config.seed)
+        self._counts: Counter[str] = Counter()
+
+    def app(self) -> web.Application:
+        """The server's application."""
+        app = web.Application(client_max_size=_MAX_BODY_BYTES)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/stats", self._stats)
+        return app
+
+    async def _stats(self, _: web.Request) -> web.Response:
+        return web.json_response({"calls": self._counts.total(), "by_kind": dict(self._counts)})
+
+    async def _models(self, _: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "echo", "object": "model"}]})
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        try:
+            body = await request.json()
+            question = _last_user_text(body["messages"])
+        except (ValueError, KeyError, TypeError):
+            self._counts["refused"] += 1
+            return _refusal(400, "no chat completion request")
+        is_stream = bool(body.get("stream"))
+        fault = self._fault(request, question)
+        self._counts[fault or ("stream" if is_stream else "json")] += 1
+        await asyncio.sleep(self._config.latency_s)
+        if fault.startswith("status="):
+            return _refusal(int(fault.removeprefix("status=")), f"the fault {fault} was asked for")
+        if fault == "garbage":
+            return web.Response(text="<html>not what you wanted", content_type="text/html")
+        if fault == "reset":
+            return _broken(request)
+        completion = _completion(body, question)
+        if is_stream:
+            options = body.get("stream_options") or {}
+            chunks = list(_chunks(completion, include_usage=bool(options.get("include_usage"))))
+            return await self._stream(request, chunks, fault)
+        return await self._whole(request, completion, fault)
+
+    def _fault(self, request: web.Request, question: str) -> str:
+        asked = _IN_QUESTION.search(question)
+        if "x-provider-fault" in request.headers:
+            return request.headers["x-provider-fault"]
+        if asked:
+            return asked[1]
+        return self._config.fault if self._rng.random() < self._config.fault_ratio else ""
+
+    async def _whole(
+        self, request: web.Request, completion: dict[str, Any], fault: str
+    ) -> web.StreamResponse:
+        raw = json.dumps(completion).encode()
+        if fault not in {"truncate", "drip"}:
+            return web.Response(body=raw, content_type="application/json")
+        response = web.StreamResponse(headers={"content-type": "application/json"})
+        response.content_length = len(raw)
+        await response.prepare(request)
+        if fault == "truncate":
+            await response.write(raw[: len(raw) // 2])
+            return _broken(request, response)
+        for start in range(0, len(raw), _PIECE_CHARACTERS):
+            await asyncio.sleep(self._config.drip_s)
+            await response.write(raw[start : start + _PIECE_CHARACTERS])
+        return response
+
+    async def _stream(
+        self, request: web.Request, chunks: list[dict[str, Any]], fault: str
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for place, chunk in enumerate(chunks):
+            if fault == "truncate" and place == len(chunks) // 2:
+                return _broken(request, response)
+            if fault == "drip":
+                await asyncio.sleep(self._config.drip_s)
+            await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+
+def _broken(request: web.Request, response: web.StreamResponse | None = None) -> web.StreamResponse:
+    """The connection cut without a word."""
+    if request.transport is not None:
+        request.transport.abort()
+    return response or web.Response()
+
+
+def _refusal(status: int, message: str) -> web.Response:
+    error = {"message": message, "type": "simulated_error", "param": None, "code": str(status)}
+    headers = {"retry-after": "1"} if status in {429, 503} else {}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def _last_user_text(messages: list[dict[str, Any]]) -> str:
+    content = next(m["content"] for m in reversed(messages) if m["role"] == "user")
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part.get("type") == "text")
+
+
+def _tokens(text: str) -> int:
+    """Four characters a token, the last one may be shorter: the vendor has no tokenizer."""
+    return math.ceil(len(text) / 4)
+
+
+def _completion(body: dict[str, Any], question: str) -> dict[str, Any]:
+    text = answer_to(question)
+    tokens_in = sum(_tokens(str(message.get("content"))) for message in body["messages"])
+    message = {"role": "assistant", "content": text, "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": body.get("model", "echo"),
+        "system_fingerprint": "simulated",
+        "choices": [choice],
+        "usage": {
+            "prompt_tokens": tokens_in,
+            "completion_tokens": _tokens(text),
+            "total_tokens": tokens_in + _tokens(text),
+        },
+    }
+
+
+def _chunks(completion: dict[str, Any], *, include_usage: bool) -> Iterator[dict[str, Any]]:
+    head = {name: completion[name] for name in ("id", "created", "model", "system_fingerprint")}
+    head["object"] = "chat.completion.chunk"
+    text = completion["choices"][0]["message"]["content"]
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [
+        {"content": text[start : start + _PIECE_CHARACTERS]}
+        for start in range(0, len(text), _PIECE_CHARACTERS)
+    ]
+    for delta in deltas:
+        yield head | {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    yield head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    if include_usage:
+        yield head | {"choices": [], "usage": completion["usage"]}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own flags."""
+    parser.add_argument("--port", type=int, default=9100, help="port on 127.0.0.1 (default 9100)")
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="before each answer")
+    parser.add_argument("--drip-ms", type=float, default=200.0, help="a chunk, with fault drip")
+    parser.add_argument("--fault", default="", help=f"one of {', '.join(FAULTS)}")
+    parser.add_argument("--fault-share", type=float, default=0.0, help="share of requests, 0 to 1")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    config = ProviderConfig(
+        latency_s=args.latency_ms / 1_000,
+        drip_s=args.drip_ms / 1_000,
+        fault=args.fault,
+        fault_ratio=args.fault_share,
+        seed=args.seed,
+    )
+    print(f"simulated vendor on http://127.0.0.1:{args.port}/v1", flush=True)
+    asyncio.run(serve(SimulatedVendor(config).app(), args.port))
+
+
+async def serve(app: web.Application, port: int) -> None:
+    """Serve `app` on loopback until the process is told to stop."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await stopped.wait()
+    finally:
+        await runner.cleanup()
