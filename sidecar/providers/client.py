@@ -12,7 +12,13 @@ from typing import Final
 import aiohttp
 
 from sidecar.providers import openai
-from sidecar.providers.errors import UpstreamGarbled, UpstreamTooSlow, UpstreamUnreachable
+from sidecar.providers.errors import (
+    UpstreamBusy,
+    UpstreamGarbled,
+    UpstreamRefused,
+    UpstreamTooSlow,
+    UpstreamUnreachable,
+)
 from sidecar.providers.wire import Call, Completion
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
@@ -84,7 +90,7 @@ class HttpUpstream:
         async with self._post(call, stream=False) as response:
             raw = await _read(response, self.name)
             if response.status != HTTPStatus.OK:
-                raise openai.refusal(self.name, response.status, raw, response.headers)
+                raise self._refusal(response, raw)
             return openai.completion(self.name, raw, response.headers)
 
     async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
@@ -98,10 +104,16 @@ class HttpUpstream:
 
     async def _check_stream(self, response: aiohttp.ClientResponse) -> None:
         if response.status != HTTPStatus.OK:
-            raw = await _read(response, self.name)
-            raise openai.refusal(self.name, response.status, raw, response.headers)
+            raise self._refusal(response, await _read(response, self.name))
         if response.content_type != "text/event-stream":
             raise UpstreamGarbled(f"upstream {self.name} sent {response.content_type}, no stream")
+
+    def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> UpstreamRefused:
+        """What the refusal means; one of our own key is told as ours, and without its body."""
+        is_about_key = response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        if is_about_key and self._config.api_key != CALLERS_KEY:
+            return UpstreamBusy(self.name, HTTPStatus.BAD_GATEWAY, None)
+        return openai.refusal(self.name, response.status, raw, response.headers)
 
     @asynccontextmanager
     async def _post(self, call: Call, *, stream: bool) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -1,0 +1,228 @@
+"""The upstream client against a real server on loopback, faults included."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from sidecar.deadline import Deadline
+from sidecar.providers.client import EndpointConfig, HttpUpstream, TimeoutsConfig
+from sidecar.providers.errors import (
+    CallerAtFault,
+    UpstreamBusy,
+    UpstreamGarbled,
+    UpstreamTooSlow,
+    UpstreamUnreachable,
+)
+from sidecar.providers.wire import Call
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+BODY = {"id": "x", "choices": [{"index": 0, "message": {"content": "4"}, "finish_reason": "stop"}]}
+
+
+class Vendor:
+    """A vendor that does as the test says, and remembers what it was sent."""
+
+    def __init__(self) -> None:
+        self.handler: Handler | None = None
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.bodies.append(await request.json())
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
+        if self.handler is None:
+            return web.json_response(BODY, headers={"x-request-id": "v-1", "set-cookie": "s=1"})
+        return await self.handler(request)
+
+
+@pytest.fixture
+def vendor() -> Vendor:
+    return Vendor()
+
+
+@pytest.fixture
+async def server(vendor: Vendor) -> AsyncIterator[TestServer]:
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", vendor.handle)
+    async with TestServer(app) as running:
+        yield running
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+def upstream(server: TestServer, session: aiohttp.ClientSession, **fields: Any) -> HttpUpstream:
+    config = EndpointConfig(name="u", base_url=str(server.make_url("/v1")), **fields)
+    return HttpUpstream(config, session)
+
+
+def call(**fields: Any) -> Call:
+    body = {"model": "m", "messages": [{"role": "user", "content": "2+2?"}], "odd": [1]}
+    return Call(body=body, tier="small", deadline=Deadline.after_s(30.0), **fields)
+
+
+async def test_every_field_goes_and_every_field_comes_back(
+    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+) -> None:
+    """What we do not know passes through untouched, and only harmless headers come back."""
+    completion = await upstream(server, session).ask(call())
+    assert completion.body == BODY
+    assert completion.headers == {"x-request-id": "v-1"}
+    assert vendor.bodies[0]["odd"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("api_key", "sent"),
+    [
+        pytest.param("sk-ours", "Bearer sk-ours", id="ours"),
+        pytest.param("caller", "Bearer theirs", id="callers"),
+        pytest.param("", None, id="none"),
+    ],
+)
+async def test_the_callers_key_goes_upstream_only_if_the_config_says_so(
+    server: TestServer,
+    session: aiohttp.ClientSession,
+    vendor: Vendor,
+    api_key: str,
+    sent: str | None,
+) -> None:
+    """A key meant for one vendor must not reach another."""
+    headers = {"authorization": "Bearer theirs", "traceparent": "00-1"}
+    await upstream(server, session, api_key=api_key).ask(call(headers=headers))
+    assert vendor.headers[0].get("authorization") == sent
+    assert vendor.headers[0]["traceparent"] == "00-1"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        pytest.param(400, '{"error":{"message":"no"}}', CallerAtFault, id="bad-request"),
+        pytest.param(429, "{}", UpstreamBusy, id="busy"),
+        pytest.param(200, "<html>", UpstreamGarbled, id="html"),
+        pytest.param(200, "{}", UpstreamGarbled, id="no-choices"),
+        pytest.param(302, "", UpstreamBusy, id="redirect-is-not-followed"),
+    ],
+)
+async def test_what_is_no_answer_is_a_fault(
+    server: TestServer,
+    session: aiohttp.ClientSession,
+    vendor: Vendor,
+    status: int,
+    text: str,
+    kind: type[Exception],
+) -> None:
+    """Status and body are judged; a redirect could lead anywhere and is not followed."""
+
+    async def answer(_: web.Request) -> web.Response:
+        headers = {"location": "http://127.0.0.1:9/"} if status == 302 else {}
+        return web.Response(status=status, text=text, headers=headers)
+
+    vendor.handler = answer
+    with pytest.raises(kind):
+        await upstream(server, session).ask(call())
+
+
+async def test_a_refused_key_of_ours_is_our_fault_and_not_the_callers(
+    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+) -> None:
+    """A 401 about the sidecar's own key would have the caller look for a fault in his."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        error = {"error": {"message": "Incorrect API key provided: sk-ou*rs"}}
+        return web.json_response(error, status=401)
+
+    vendor.handler = refuse
+    with pytest.raises(UpstreamBusy) as caught:
+        await upstream(server, session, api_key="sk-ours").ask(call())
+    assert (caught.value.upstream_status, caught.value.body) == (502, None)
+
+
+async def test_a_connection_that_breaks_is_unreachable(
+    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+) -> None:
+    """A reset is no answer."""
+
+    async def reset(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    vendor.handler = reset
+    with pytest.raises(UpstreamUnreachable):
+        await upstream(server, session).ask(call())
+
+
+async def test_silence_is_too_slow(
+    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+) -> None:
+    """The upstream's own timeout holds even where the caller has time."""
+    gone = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        await gone.wait()
+        return web.Response()
+
+    vendor.handler = hang
+    with pytest.raises(UpstreamTooSlow):
+        await upstream(server, session, timeouts=TimeoutsConfig(read_s=0.05)).ask(call())
+    gone.set()
+
+
+async def streamed(upstream: HttpUpstream) -> list[Any]:
+    return [json.loads(data) async for data in upstream.stream(call())]
+
+
+async def test_a_stream_is_relayed_chunk_by_chunk(
+    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+) -> None:
+    """`[DONE]` ends it and is not among the chunks."""
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for n in range(3):
+            await response.write(b'data: {"n":%d}\n\n' % n)
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    vendor.handler = stream
+    assert await streamed(upstream(server, session)) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert vendor.bodies[0]["stream"] is True
+
+
+async def test_json_where_a_stream_was_asked_for_is_garbled(
+    server: TestServer, session: aiohttp.ClientSession
+) -> None:
+    """Relaying it would hang the caller's parser."""
+    with pytest.raises(UpstreamGarbled):
+        await streamed(upstream(server, session))
+
+
+async def test_an_answer_without_bound_is_refused(
+    server: TestServer,
+    session: aiohttp.ClientSession,
+    vendor: Vendor,
+) -> None:
+    """A vendor gone mad does not fill memory."""
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(70):
+            await response.write(b"x" * 1024 * 1024)
+        return response
+
+    vendor.handler = flood
+    with pytest.raises(UpstreamGarbled):
+        await upstream(server, session).ask(call())

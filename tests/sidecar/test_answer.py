@@ -1,0 +1,105 @@
+"""The canonical answer: kept once, the same as JSON and as a stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar import answer
+from sidecar.providers.errors import UpstreamGarbled
+
+TEXTS = st.text(max_size=200)
+CALLS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "id": st.text(min_size=1, max_size=8),
+            "type": st.just("function"),
+            "function": st.fixed_dictionaries(
+                {"name": st.text(min_size=1, max_size=8), "arguments": st.text(max_size=20)}
+            ),
+        }
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@st.composite
+def completions(draw: st.DrawFn) -> dict[str, Any]:
+    """A whole answer, as vendors send it."""
+    choices = []
+    for index in range(draw(st.integers(1, 3))):
+        message: dict[str, Any] = {"role": "assistant", "content": draw(TEXTS)}
+        if draw(st.booleans()):
+            message["tool_calls"] = draw(CALLS)
+        if draw(st.booleans()):
+            message["reasoning_content"] = draw(st.text(min_size=1, max_size=20))
+        choices.append({"index": index, "message": message, "finish_reason": "stop"})
+    usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+    head = {"id": "x", "object": "chat.completion", "created": 7, "model": "m"}
+    return {**head, "choices": choices, "usage": usage}
+
+
+@given(completions())
+def test_a_streamed_answer_assembles_to_the_whole_one(body: dict[str, Any]) -> None:
+    """assemble(chunks(answer)) == answer, whatever it holds."""
+    assembler = answer.Assembler("u")
+    for chunk in answer.chunks(body, include_usage=True):
+        assembler.add(orjson.loads(orjson.dumps(chunk)))
+    assert assembler.is_finished
+    assert assembler.body() == body
+
+
+@given(TEXTS)
+def test_pieces_join_to_the_text(text: str) -> None:
+    """No character is lost between two chunks."""
+    assert "".join(answer.pieces(text)) == text
+
+
+@given(completions())
+def test_a_replay_has_its_own_id_and_says_it_was_cached(body: dict[str, Any]) -> None:
+    """Fresh id and time, the same choices, and a usage that says nothing was computed."""
+    replayed = orjson.loads(answer.replayed_body(answer.kept_body(body), "fresh", 99))
+    assert (replayed["id"], replayed["created"]) == ("fresh", 99)
+    assert replayed["choices"] == body["choices"]
+    assert replayed["usage"]["prompt_tokens_details"] == {"cached_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param([], id="array"),
+        pytest.param({"choices": []}, id="no-choice"),
+        pytest.param({"choices": [{"index": 0}]}, id="no-message"),
+        pytest.param({"html": "hello"}, id="no-completion"),
+    ],
+)
+def test_what_is_no_completion_is_garbled(body: object) -> None:
+    """200 with something else in it is no answer."""
+    with pytest.raises(UpstreamGarbled):
+        answer.checked(body, "u")
+
+
+def test_a_stream_without_a_finish_reason_is_not_finished() -> None:
+    """What was cut off must not look whole."""
+    assembler = answer.Assembler("u")
+    assembler.add({"choices": [{"index": 0, "delta": {"content": "Hel"}, "finish_reason": None}]})
+    assert not assembler.is_finished
+
+
+def test_an_error_within_a_stream_is_told() -> None:
+    """Some vendors answer 200 and then say it went wrong."""
+    with pytest.raises(UpstreamGarbled):
+        answer.Assembler("u").add({"error": {"message": "overloaded"}})
+
+
+def test_malformed_json_is_seen_where_json_was_asked_for() -> None:
+    """The judgement escalates on it without asking."""
+    message = {"role": "assistant", "content": "{no"}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    assert answer.view(body, 1, {"response_format": {"type": "json_object"}}).is_malformed
+    assert not answer.view(body, 1, {}).is_malformed

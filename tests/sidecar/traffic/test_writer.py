@@ -1,0 +1,118 @@
+"""The log: complete, rotated, redacted, and never in anybody's way."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from sidecar.traffic.reader import log_files, read_folder
+from sidecar.traffic.record import AttemptRecord, FeedbackRecord, RequestRecord
+from sidecar.traffic.writer import TrafficConfig, TrafficWriter
+
+
+class FakeHook:
+    """Counts what was dropped, by reason."""
+
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+
+    def dropped_record(self, reason: str) -> None:
+        self.dropped.append(reason)
+
+
+def request(number: int, question: str = "q") -> RequestRecord:
+    attempt = AttemptRecord(
+        tier="small", model="m", upstream="u", outcome="answered", answer=f"mail {question}"
+    )
+    return RequestRecord(
+        request_id=str(number),
+        at=0.0,
+        tenant="t",
+        question=question,
+        attempts=(attempt,),
+        parameters={"tools": [{"note": question}], "n": 1},
+        vector=b"12",
+    )
+
+
+def write(
+    folder: Path, records: list[RequestRecord | FeedbackRecord], dice: float = 0.0, **fields: object
+) -> FakeHook:
+    hook = FakeHook()
+    config = TrafficConfig(dir=str(folder), **fields)  # type: ignore[arg-type]
+    writer = TrafficWriter(config, hook, lambda: dice)
+    writer.start()
+    for record in records:
+        writer.put(record)
+    writer.close()
+    return hook
+
+
+def test_what_was_put_is_there_after_close(tmp_path: Path) -> None:
+    """Closing writes what waits, in order."""
+    records: list[RequestRecord | FeedbackRecord] = [request(n) for n in range(100)]
+    write(tmp_path, records)
+    assert [r.request_id for r in read_folder(tmp_path)] == [str(n) for n in range(100)]
+
+
+def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
+    """What users ask is nobody else's business."""
+    write(tmp_path, [request(1)])
+    assert stat.S_IMODE(log_files(tmp_path)[0].stat().st_mode) == 0o600
+
+
+def test_a_full_file_is_followed_by_another(tmp_path: Path) -> None:
+    """No file grows without bound, and none loses a record."""
+    write(tmp_path, [request(n) for n in range(50)], rotate_bytes=2000)
+    assert len(log_files(tmp_path)) > 3
+    assert sum(1 for _ in read_folder(tmp_path)) == 50
+
+
+def test_sampling_leaves_requests_out_and_feedback_in(tmp_path: Path) -> None:
+    """Labels are too rare to be sampled away."""
+    feedback = FeedbackRecord(request_id="1", at=0.0, tenant="t", score=1.0)
+    write(tmp_path, [request(1), feedback], dice=0.7, sample=0.5)
+    assert list(read_folder(tmp_path)) == [feedback]
+
+
+@pytest.mark.parametrize(
+    ("redact", "told"),
+    [
+        pytest.param(("email",), "ask [email] now", id="by-name"),
+        pytest.param((r"b\w+@",), "ask [redacted]example.org now", id="by-pattern"),
+        pytest.param(("all",), "", id="all"),
+    ],
+)
+def test_redaction_covers_every_text(tmp_path: Path, redact: tuple[str, ...], told: str) -> None:
+    """Question, answers and parameters alike."""
+    write(tmp_path, [request(1, "ask bob@example.org now")], redact=redact)
+    (record,) = read_folder(tmp_path)
+    assert isinstance(record, RequestRecord)
+    assert record.question == told
+    assert "bob" not in str(record)
+    assert (record.vector == b"") == (redact == ("all",))
+
+
+def test_a_folder_that_cannot_be_written_costs_records_and_nothing_else(tmp_path: Path) -> None:
+    """The log degrades; the service goes on."""
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    hook = write(blocked, [request(1), request(2)])
+    assert hook.dropped
+    assert set(hook.dropped) == {"disk"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"sample": 2.0}, id="sample"),
+        pytest.param({"redact": ("(",)}, id="pattern"),
+        pytest.param({"keep_days": 0.0}, id="days"),
+    ],
+)
+def test_a_config_out_of_range_is_refused(fields: dict[str, object]) -> None:
+    """Before the first record, not at it."""
+    with pytest.raises(ValueError, match=r"\w"):
+        TrafficConfig(**fields)  # type: ignore[arg-type]
