@@ -243,11 +243,11 @@ def _parse_manifest(values: Any) -> Manifest:
     """A manifest from its JSON; raises ValueError, TypeError or KeyError."""
     if values["format"] != FORMAT:
         raise ValueError(f"format is {values['format']!r}, expected {FORMAT}")
-    files = {str(name): str(digest) for name, digest in values["files"].items()}
+    files = {str(name): str(digest) for name, digest in dict(values["files"]).items()}
     if any(Path(name).name != name for name in files):
         raise ValueError("a file's name leads out of the folder")
     identity = Identity(**values["identity"])
     if files.get(TOKENIZER) != identity.tokenizer_sha256:
         raise ValueError("the identity names another tokenizer than the one that lies there")
-    sources = {str(name): str(text) for name, text in values["sources"].items()}
+    sources = {str(name): str(text) for name, text in dict(values["sources"]).items()}
     return Manifest(identity=identity, files=files, sources=sources)

@@ -22,15 +22,15 @@ VECTORS_OUTPUT: Final = "vectors"
 """(batch, dim) float32, unit length: what every graph of a bundle gives."""
 
 POOLING_PREFIX: Final = "pooling_"
-"""Begins the name of each node that `pool` adds, so that fp16 can leave them alone."""
+"""Begins the name of each node that `pool` adds, so that it clashes with none of the graph's."""
 
 
 def pool(source: Path, target: Path) -> None:
     """Write `source` with mean pooling and L2 normalisation grafted onto its token-level output.
 
-    The mean is taken as the masked sum: dividing it by the number of tokens changes its length
-    only, which the normalisation undoes. Only operators whose form is the same in every opset since
-    9 are used, because the graph keeps the opset that it came with.
+    The mean, not the sum, although the normalisation would undo the difference: the squared length
+    of a sum over a full window would pass 65,504, float16's largest. Only operators whose form is
+    the same in every opset since 9 are used, because the graph keeps the opset that it came with.
     """
     model = onnx.load(str(source))
     graph = model.graph
@@ -39,17 +39,21 @@ def pool(source: Path, target: Path) -> None:
     graph.initializer.extend(
         [
             numpy_helper.from_array(np.array([0, 1, -1], np.int64), p + "row_shape"),
+            numpy_helper.from_array(np.array([0, -1, 1], np.int64), p + "column_shape"),
             numpy_helper.from_array(np.array([-1, dim], np.int64), p + "vector_shape"),
         ]
     )
     nodes = [
         ("Cast", ["attention_mask"], "mask", {"to": TensorProto.FLOAT}),  # (b, s)
         ("Reshape", [p + "mask", p + "row_shape"], "row", {}),  # (b, 1, s)
-        ("MatMul", [p + "row", TOKENS_OUTPUT], "sum", {}),  # (b, 1, s) @ (b, s, d) = (b, 1, d)
-        ("Transpose", [p + "sum"], "column", {"perm": [0, 2, 1]}),  # (b, d, 1)
-        ("MatMul", [p + "sum", p + "column"], "square", {}),  # (b, 1, 1)
+        ("Reshape", [p + "mask", p + "column_shape"], "column", {}),  # (b, s, 1)
+        ("MatMul", [p + "row", p + "column"], "count", {}),  # (b, 1, s) @ (b, s, 1) = (b, 1, 1)
+        ("Div", [p + "row", p + "count"], "weights", {}),  # (b, 1, s), sums to 1
+        ("MatMul", [p + "weights", TOKENS_OUTPUT], "mean", {}),  # (b, 1, s) @ (b, s, d)
+        ("Transpose", [p + "mean"], "turned", {"perm": [0, 2, 1]}),  # (b, d, 1)
+        ("MatMul", [p + "mean", p + "turned"], "square", {}),  # (b, 1, 1)
         ("Sqrt", [p + "square"], "length", {}),
-        ("Div", [p + "sum", p + "length"], "unit", {}),  # (b, 1, d)
+        ("Div", [p + "mean", p + "length"], "unit", {}),  # (b, 1, d)
     ]
     for kind, inputs, name, attributes in nodes:
         graph.node.append(helper.make_node(kind, inputs, [p + name], name=p + name, **attributes))
@@ -83,18 +87,13 @@ def to_int8(source: Path, target: Path) -> None:
 
 
 def to_fp16(source: Path, target: Path) -> None:
-    """Write `source` with float16 inside and the same inputs and outputs outside.
-
-    The grafted pooling stays float32: its squared length may pass 65,504, float16's largest.
-    """
+    """Write `source` with float16 inside and the same inputs and outputs outside."""
     from onnxruntime.transformers.float16 import (  # noqa: PLC0415 - slow import
         convert_float_to_float16,
     )
 
-    model = onnx.load(str(source))
-    pooling = [node.name for node in model.graph.node if node.name.startswith(POOLING_PREFIX)]
     halved = convert_float_to_float16(
-        model, keep_io_types=True, disable_shape_infer=True, node_block_list=pooling
+        onnx.load(str(source)), keep_io_types=True, disable_shape_infer=True
     )
     onnx.save(halved, str(target))
 

@@ -137,7 +137,9 @@ def _check_size(name: str, told: int | None, pinned: int) -> None:
         raise EncoderError(f"{name} has {told} bytes at the hub, expected {pinned}")
 
 
-def resolve(config: EncoderConfig, source: HubSource = MINILM) -> tuple[Bundle, str]:
+def resolve(
+    config: EncoderConfig, source: HubSource = MINILM, probe: Probe | None = None
+) -> tuple[Bundle, str]:
     """The bundle that lies where `config` says, or one fetched from the hub; and which it was.
 
     Raises:
@@ -148,7 +150,7 @@ def resolve(config: EncoderConfig, source: HubSource = MINILM) -> tuple[Bundle, 
         bundle.verify()
     except EncoderError as found:
         try:
-            return fetch(config.folder, source), "fetched from the model hub"
+            return fetch(config.folder, source, probe), "fetched from the model hub"
         except EncoderError as missing:
             raise EncoderError(f"{found}; {missing}") from missing
     return bundle, "verified"
