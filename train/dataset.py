@@ -1,0 +1,255 @@
+"""Questions with several tiers' answers in, the examples that every verb of training reads out."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from router.decision import AnswerView, Task
+from router.signals import conclusion, normalised
+from sidecar.encoder.bundle import EncoderConfig
+from sidecar.encoder.onnx import OnnxEncoder
+from sidecar.traffic.reader import read_folder
+from sidecar.traffic.record import (
+    AttemptRecord,
+    FeedbackRecord,
+    RequestRecord,
+    unpacked_vector,
+)
+from train.errors import DataError
+
+Vectors = NDArray[np.float32]
+
+MAX_WEIGHT: Final = 10.0
+"""Chosen: a request drawn with a chance below a tenth counts as ten, not more, so that one rare
+draw does not outweigh the rest (Ionides, "Truncated importance sampling", 2008)."""
+
+BATCH: Final = 32
+SHARD: Final = 1024
+"""Chosen: texts encoded between two saves; what an interruption costs at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One tier's answer to one question.
+
+    Attributes:
+        text: What it said.
+        tokens_in: Prompt tokens.
+        tokens_out: Completion tokens.
+        cost_usd: What it cost.
+        correct: How good it was, 0 to 1; None if nobody said.
+        finish_reason: The vendor's word.
+    """
+
+    text: str
+    tokens_in: int
+    tokens_out: int
+    cost_usd: float
+    correct: float | None
+    finish_reason: str = "stop"
+
+    @property
+    def view(self) -> AnswerView:
+        """As the router's judgement sees it."""
+        return AnswerView(
+            text=self.text, finish_reason=self.finish_reason, tokens_out=self.tokens_out
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Example:
+    """One question, and what is known of the tiers' answers to it.
+
+    Attributes:
+        query: The text that is embedded.
+        answers: By tier.
+        domain: Where it comes from, for tables by domain; empty if not said.
+        vector: (dim,) float32, if it came with the record.
+        weight: One over the chance with which its entry tier was drawn, at most MAX_WEIGHT.
+    """
+
+    query: str
+    answers: Mapping[str, Answered]
+    domain: str = ""
+    vector: NDArray[np.float32] | None = None
+    weight: float = 1.0
+
+    @property
+    def tokens_in(self) -> int:
+        """Prompt tokens, as the first answer was billed for them."""
+        return next(iter(self.answers.values())).tokens_in
+
+    def task(self, vector: NDArray[np.float32], tiers: int, quality: float) -> Task:
+        """The router's task for it, every tier allowed."""
+        return Task(
+            text=self.query,
+            vector=vector,
+            tokens_in=self.tokens_in,
+            turns=1,
+            allowed=tuple(range(tiers)),
+            quality=quality,
+        )
+
+
+def read_tier3(paths: Sequence[Path]) -> list[Example]:
+    """The examples of JSON Lines files (`.gz` too) in the tier3 format.
+
+    Raises:
+        DataError: A file cannot be read or a line is no such row; file and line are named.
+    """
+    return [example for path in paths for example in _tier3_file(path)]
+
+
+def _tier3_file(path: Path) -> Iterator[Example]:
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):  # noqa: B007 - the faults below name it
+                row = orjson.loads(line)
+                answers = {
+                    tier: Answered(
+                        text=told["text"],
+                        tokens_in=int(told["tok_in"]),
+                        tokens_out=int(told["tok_out"]),
+                        cost_usd=float(told["cost_usd"]),
+                        correct=float(told["correct"]),
+                    )
+                    for tier, told in row["answers"].items()
+                }
+                yield Example(
+                    query=row["query"].strip(), answers=answers, domain=row.get("domain", "")
+                )
+    except OSError as fault:
+        raise DataError(f"{path} cannot be read: {fault.strerror or fault}") from fault
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise DataError(f"{path}, line {number}: no tier3 row: {fault!r}") from fault
+
+
+def read_traffic(folder: Path, encoder_id: str) -> list[Example]:
+    """Every request of the log that somebody spoke of, with what was said as its labels.
+
+    A score speaks of the served tier's answer. A right answer, if given, labels every attempt by
+    comparing conclusions. The last word counts. Feedback of another tenant counts for nothing.
+
+    Raises:
+        TrafficError: There is no log there, or a record is none that this version knows.
+    """
+    requests: dict[tuple[str, str], RequestRecord] = {}
+    feedback: dict[tuple[str, str], FeedbackRecord] = {}
+    for record in read_folder(folder):
+        key = (record.tenant, record.request_id)
+        if isinstance(record, FeedbackRecord):
+            feedback[key] = record
+        elif record.question and record.attempts:
+            requests[key] = record
+    return [
+        example
+        for key, told in feedback.items()
+        if key in requests and (example := _labelled(requests[key], told, encoder_id)) is not None
+    ]
+
+
+def _labelled(request: RequestRecord, told: FeedbackRecord, encoder_id: str) -> Example | None:
+    answers = {
+        attempt.tier: Answered(
+            text=attempt.answer,
+            tokens_in=attempt.tokens_in,
+            tokens_out=attempt.tokens_out,
+            cost_usd=float(attempt.cost_usd),
+            correct=_label(attempt, request.served_tier, told),
+            finish_reason=attempt.finish_reason,
+        )
+        for attempt in request.attempts
+        if attempt.outcome == "answered"
+    }
+    if all(answer.correct is None for answer in answers.values()):
+        return None
+    is_same = request.encoder_id == encoder_id
+    return Example(
+        query=request.question,
+        answers=answers,
+        vector=unpacked_vector(request.vector) if is_same else None,
+        weight=min(MAX_WEIGHT, 1.0 / max(request.propensity, 1e-6)),
+    )
+
+
+def _label(attempt: AttemptRecord, served_tier: str, told: FeedbackRecord) -> float | None:
+    if attempt.tier == served_tier and told.score is not None:
+        return min(1.0, max(0.0, told.score))
+    if told.correct_answer and attempt.answer:
+        reached = conclusion(attempt.answer) or normalised(attempt.answer)
+        right = conclusion(told.correct_answer) or normalised(told.correct_answer)
+        return float(reached == right)
+    return None
+
+
+def load_encoder() -> OnnxEncoder:
+    """The encoder that serving uses."""
+    return OnnxEncoder.load(EncoderConfig())
+
+
+def vectors_of(examples: Sequence[Example], encoder: OnnxEncoder, work: Path) -> Vectors:
+    """(n, dim) float32: each example's own vector, or its text encoded.
+
+    What was encoded is kept in `work` shard by shard, so that an interrupted run goes on where it
+    stopped; the name tells encoder and text, so that a kept vector never stands for another.
+    """
+    missing = [i for i, example in enumerate(examples) if example.vector is None]
+    made = encode_texts([examples[i].query for i in missing], encoder, work)
+    width = made.shape[1] if len(made) else len(_vector(examples[0]))
+    result = np.empty((len(examples), width), np.float32)
+    for i, example in enumerate(examples):
+        if example.vector is not None:
+            result[i] = example.vector
+    result[missing] = made
+    return result
+
+
+def _vector(example: Example) -> NDArray[np.float32]:
+    assert example.vector is not None, "asked only of examples that bring one"  # noqa: S101 - ours
+    return example.vector
+
+
+def encode_texts(texts: Sequence[str], encoder: OnnxEncoder, work: Path) -> Vectors:
+    """(n, dim) float32, from kept shards where there are any."""
+    work.mkdir(parents=True, exist_ok=True)
+    shards = [texts[start : start + SHARD] for start in range(0, len(texts), SHARD)]
+    bar = tqdm(shards, desc="encode", unit="k", disable=len(shards) < 2, delay=1)  # noqa: PLR2004 - one is quick
+    parts = [_shard(shard, encoder, work) for shard in bar]
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+
+def _shard(texts: Sequence[str], encoder: OnnxEncoder, work: Path) -> Vectors:
+    name = hashlib.sha256("\0".join([encoder.encoder_id, *texts]).encode()).hexdigest()[:24]
+    path = work / f"vectors-{name}.npy"
+    if path.exists():
+        kept: Vectors = np.load(path, allow_pickle=False)
+        return kept
+    # Texts of like length share a batch, so that little of it is padding.
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    rows: list[Vectors] = [np.empty(0, np.float32)] * len(texts)
+    for start in range(0, len(order), BATCH):
+        batch = order[start : start + BATCH]
+        found = encoder.encode([texts[i] for i in batch]).vectors
+        for i, vector in zip(batch, found, strict=True):
+            rows[i] = vector
+    made = np.stack(rows).astype(np.float32)
+    torn = path.with_suffix(".part.npy")
+    np.save(torn, made, allow_pickle=False)
+    torn.replace(path)
+    return made
+
+
+def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """The sha256 of each file, by its name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

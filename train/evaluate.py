@@ -1,0 +1,288 @@
+"""`python -m train evaluate`: an artifact and rows it never saw in, figures with baselines out.
+
+The router's own `decide` and `judge` are replayed on recorded answers at points of `quality` from
+0 to 1; their prices come from the artifact's table, which was fixed on the rows it was fitted on.
+Baselines run on the same rows; those that need a limit are swept on these very rows, which favours
+them. Intervals are 95 %, by the bootstrap over rows, paired where they are of differences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.artifact import Artifact
+from router.estimate import Estimate
+from router.policy import QUALITY, Router, RouterConfig
+from router.tiers import Ladder
+from train.dataset import Example, Vectors, file_hashes, load_encoder, read_tier3, vectors_of
+from train.fit import WORK
+from train.metrics import Point, area, bootstrap, brier, calibration_error, cost_at, hull
+from train.replay import Remembering, Replayed, ladder_of, replay, tiers_of
+
+HELP: Final = "replay an artifact on rows that it never saw: cost, quality, calibration, baselines"
+POINTS: Final = 41
+ROUNDS: Final = 400
+SHARES: Final = (0.5, 0.8, 0.9, 0.95)
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sweep:
+    """One method at rising settings: (points, n) quality and cost of each row."""
+
+    correct: Numbers
+    cost_usd: Numbers
+
+    def points(self, rows: NDArray[np.int64] | None = None) -> list[Point]:
+        """The curve over `rows`, or over all."""
+        chosen = slice(None) if rows is None else rows
+        cost, quality = self.cost_usd[:, chosen].mean(axis=1), self.correct[:, chosen].mean(axis=1)
+        return [Point(float(c), float(q)) for c, q in zip(cost, quality, strict=True)]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("--artifact", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write every figure to this file")
+    parser.add_argument("--work", type=Path, default=WORK, help="where vectors are kept")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, write, and print the gist."""
+    told = evaluate(args.artifact, args.data, args.work, args.seed)
+    if args.json:
+        args.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(gist(told))
+    return 0
+
+
+def evaluate(artifact_dir: Path, data: Sequence[Path], work: Path, seed: int) -> dict[str, Any]:
+    """Every figure, as plain values."""
+    artifact = Artifact.load(artifact_dir)
+    examples = read_tier3(data)
+    tiers = tiers_of(examples)
+    encoder = load_encoder()
+    artifact.check_encoder(encoder.encoder_id)
+    vectors = vectors_of(examples, encoder, work)
+    ladder = ladder_of(examples, tiers)
+    router = Router(ladder=ladder, artifact=artifact, config=RouterConfig())
+    assert router.estimator is not None, "it has an artifact"  # noqa: S101 - a bug of ours
+    router.estimator = Remembering(router.estimator)
+    dial = sorted({*np.linspace(0.0, 1.0, POINTS).tolist(), *QUALITY.values()})
+    runs = [replay(router, ladder, examples, vectors, quality) for quality in dial]
+    sweeps = {
+        "router": Sweep(np.array([r.correct for r in runs]), np.array([r.cost_usd for r in runs])),
+        **_baselines(router, ladder, examples, vectors),
+    }
+    named = {name: runs[dial.index(quality)] for name, quality in QUALITY.items()}
+    return {
+        "artifact": artifact.version,
+        "data": file_hashes(data),
+        "rows": len(examples),
+        "seed": seed,
+        "area": "between the cheapest and the dearest tier's cost, flat beyond the last point",
+        "prices": {t.name: [str(t.price.in_usd_per_mtok), str(t.price.out_usd_per_mtok)]
+                   for t in ladder.tiers},
+        "curve": [
+            {"quality": q, "usd_per_1k": 1e3 * float(r.cost_usd.mean()),
+             "correct": float(r.correct.mean()), "asked": float(r.asked.mean())}
+            for q, r in zip(dial, runs, strict=True)
+        ],
+        "methods": _compare(sweeps, seed),
+        "named": {name: _named(r, ladder) for name, r in named.items()},
+        "calibration": _calibration(router, ladder, examples, vectors),
+        "domains": _domains(named["balanced"], sweeps["single"], examples, tiers),
+    }  # fmt: skip
+
+
+def _baselines(
+    router: Router, ladder: Ladder, examples: Sequence[Example], vectors: Vectors
+) -> dict[str, Sweep]:
+    """Each single tier, the oracle, routing on the question alone, and a cascade by one limit."""
+    told = [[example.answers[tier.name] for tier in ladder.tiers] for example in examples]
+    correct = np.array([[answer.correct or 0.0 for answer in row] for row in told])
+    cost = np.array([[answer.cost_usd for answer in row] for row in told])
+    estimates = [
+        _estimate(router, ladder, example, vector)
+        for example, vector in zip(examples, vectors, strict=True)
+    ]
+    right = np.array([estimate.right for estimate in estimates])
+    foretold = np.array([estimate.cost_usd for estimate in estimates])
+    prices = np.concatenate([np.geomspace(1e5, 1.0, 60), [0.0]])
+    return {
+        "single": Sweep(correct.T, cost.T),
+        "oracle": _routed(correct, cost, [correct - price * cost for price in prices]),
+        "question_only": _routed(correct, cost, [right - price * foretold for price in prices]),
+        "limit_cascade": _limit_cascade(router, ladder, examples, vectors, correct, cost),
+    }
+
+
+def _routed(correct: Numbers, cost: Numbers, worths: Sequence[Numbers]) -> Sweep:
+    """One tier a row, that of most worth, for each of `worths` (n, tiers)."""
+    rows = np.arange(len(correct))
+    chosen = [worth.argmax(axis=1) for worth in worths]
+    return Sweep(
+        np.array([correct[rows, c] for c in chosen]), np.array([cost[rows, c] for c in chosen])
+    )
+
+
+def _limit_cascade(  # noqa: PLR0917 - a private step of `_baselines`
+    router: Router,
+    ladder: Ladder,
+    examples: Sequence[Example],
+    vectors: Vectors,
+    correct: Numbers,
+    cost: Numbers,
+) -> Sweep:
+    """From the smallest tier upwards until an answer's chance reaches a limit, for many limits."""
+    chance = np.zeros_like(correct)
+    for row, (example, vector) in enumerate(zip(examples, vectors, strict=True)):
+        for place in range(len(ladder)):
+            held = range(place + 1)
+            chance[row, place] = _estimate(router, ladder, example, vector, held).right[place]
+    chance[:, -1] = 2.0
+    spent, rows = cost.cumsum(axis=1), np.arange(len(cost))
+    stops = [(chance >= limit).argmax(axis=1) for limit in np.linspace(0.0, 1.01, 61)]
+    return Sweep(
+        np.array([correct[rows, s] for s in stops]), np.array([spent[rows, s] for s in stops])
+    )
+
+
+def _compare(sweeps: Mapping[str, Sweep], seed: int) -> dict[str, Any]:
+    """Area, cost at shares of the gain, intervals, and the router's lead over each baseline."""
+    single = sweeps["single"]
+    rows = single.correct.shape[1]
+
+    def ends(chosen: NDArray[np.int64] | None) -> tuple[Point, Point]:
+        points = single.points(chosen)
+        return points[0], points[-1]
+
+    def area_of(name: str, chosen: NDArray[np.int64] | None = None) -> float:
+        points = sweeps[name].points(chosen)
+        return area(hull(points) if name == "single" else points, *ends(chosen))
+
+    def lead(name: str) -> Callable[[NDArray[np.int64]], float]:
+        return lambda chosen: area_of("router", chosen) - area_of(name, chosen)
+
+    def dollars_at(share: float, chosen: NDArray[np.int64]) -> float:
+        found = cost_at(sweeps["router"].points(chosen), *ends(chosen), share)
+        return float("nan") if found is None else 1e3 * found
+
+    told: dict[str, Any] = {}
+    for name, sweep in sweeps.items():
+        points = hull(sweep.points()) if name == "single" else sweep.points()
+        dollars = {f"{share:.2f}": cost_at(points, *ends(None), share) for share in SHARES}
+        told[name] = {
+            "auc": area_of(name),
+            "usd_per_1k_at": {s: None if d is None else 1e3 * d for s, d in dollars.items()},
+            "auc_interval": bootstrap(partial(area_of, name), rows, ROUNDS, seed),
+        }
+        if name not in {"router", "oracle"}:
+            told[name]["router_leads_by"] = area_of("router") - area_of(name)
+            told[name]["lead_interval"] = bootstrap(lead(name), rows, ROUNDS, seed)
+    for share in (0.8, 0.95):
+        told["router"][f"usd_per_1k_at_{share}_interval"] = bootstrap(
+            partial(dollars_at, share), rows, ROUNDS, seed
+        )
+    return told
+
+
+def _named(run: Replayed, ladder: Ladder) -> dict[str, Any]:
+    return {
+        "usd_per_1k": 1e3 * float(run.cost_usd.mean()),
+        "correct": float(run.correct.mean()),
+        "asked": float(run.asked.mean()),
+        "served": {t.name: float(np.mean(run.served == p)) for p, t in enumerate(ladder.tiers)},
+        "confidence_ece": calibration_error(run.confidence, run.correct),
+        "confidence_brier": brier(run.confidence, run.correct),
+    }
+
+
+def _calibration(
+    router: Router, ladder: Ladder, examples: Sequence[Example], vectors: Vectors
+) -> dict[str, dict[str, float]]:
+    """Every "is right" head: before any answer, with its own, and with all up to its own."""
+    told: dict[str, dict[str, float]] = {}
+    for place, tier in enumerate(ladder.tiers):
+        label = np.array([example.answers[tier.name].correct or 0.0 for example in examples])
+        for name, held in (("none", ()), ("own", (place,)), ("up to", tuple(range(place + 1)))):
+            chance = np.array(
+                [
+                    _estimate(router, ladder, example, vector, held).right[place]
+                    for example, vector in zip(examples, vectors, strict=True)
+                ]
+            )
+            told[f"{tier.name}, given {name}"] = {
+                "ece": calibration_error(chance, label),
+                "brier": brier(chance, label),
+                "brier_of_mean": brier(np.full_like(label, label.mean()), label),
+                "auroc": _auroc(chance, label),
+            }
+    return told
+
+
+def _estimate(
+    router: Router,
+    ladder: Ladder,
+    example: Example,
+    vector: NDArray[np.float32],
+    held: Iterable[int] = (),
+) -> Estimate:
+    """The router's own estimate, given these tiers' recorded answers."""
+    assert router.estimator is not None, "it has an artifact"  # noqa: S101 - a bug of ours
+    answers = {place: example.answers[ladder[place].name].view for place in held}
+    estimate = router.estimator.estimate(example.task(vector, len(ladder), 0.5), answers)
+    assert estimate is not None, "the vectors fit the artifact"  # noqa: S101 - checked on loading
+    return estimate
+
+
+def _auroc(score: Numbers, label: Numbers) -> float:
+    """Chance that a right answer scores above a wrong one; ties count half. NaN without both."""
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (counts.cumsum() - (counts - 1) / 2)[inverse]
+    right = label > 0.5  # noqa: PLR2004 - half right
+    positives, negatives = int(right.sum()), int((~right).sum())
+    if not positives or not negatives:
+        return float("nan")
+    return float((rank[right].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def _domains(
+    run: Replayed, single: Sweep, examples: Sequence[Example], tiers: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """By domain: rows, the balanced router's quality and cost, and each tier's quality."""
+    names = np.array([example.domain for example in examples])
+    return {
+        str(name): {
+            "rows": int(np.sum(names == name)),
+            "correct": float(run.correct[names == name].mean()),
+            "usd_per_1k": 1e3 * float(run.cost_usd[names == name].mean()),
+            **{t: float(single.correct[p, names == name].mean()) for p, t in enumerate(tiers)},
+        }
+        for name in np.unique(names)
+    }
+
+
+def gist(told: Mapping[str, Any]) -> str:
+    """A table for the terminal."""
+    lines = [f"artifact {told['artifact']}, {told['rows']} rows", ""]
+    lines.append(f"{'':<14} {'AUC':>6} {'95 %':>15}   $/1k at 50 %    80 %    90 %    95 %")
+    for name, figures in told["methods"].items():
+        low, high = figures["auc_interval"]
+        dollars = (figures["usd_per_1k_at"][f"{share:.2f}"] for share in SHARES)
+        shown = "  ".join(f"{d:6.3f}" if d is not None else "     -" for d in dollars)
+        lines.append(f"{name:<14} {figures['auc']:.4f} {low:.4f}-{high:.4f}      {shown}")
+    for name, point in told["named"].items():
+        lines.append(f"{name:<14} {point['correct']:.4f} right at ${point['usd_per_1k']:.3f}/1k")
+    return "\n".join(lines)
