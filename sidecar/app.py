@@ -13,16 +13,16 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 from aiohttp import web
-from cache.risk import RiskModel
-from cache.semantic import SemanticCache
 
 from cache.errors import CacheError
+from cache.risk import RiskModel
+from cache.semantic import SemanticCache
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
 from router.artifact import DEFAULT, Artifact
@@ -136,7 +136,8 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
             store=lasting.store,
             encoder=lasting.batcher,
             index=lasting.index,
-            config=replace(config.lookup, serves=config.semantic.mode == "on"),
+            config=config.lookup,
+            serves_by_meaning=config.semantic.mode == "on",
         ),
         coalesce=lasting.coalesce,
         router=router,
@@ -306,9 +307,11 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
     batcher.start()
     stack.push_async_callback(batcher.close)
     store = MemoryStore(config.cache.max_bytes)
-    index = SemanticCache(
-        encoder_id=encoder.encoder_id, risk=RiskModel.load(), config=config.semantic
-    )
+    try:
+        risk = RiskModel.load()
+    except CacheError as fault:
+        raise ConfigError([f"cache: {fault}"]) from fault
+    index = SemanticCache(encoder_id=encoder.encoder_id, risk=risk, config=config.semantic)
     keeper = await _build_keeper(
         config,
         stack,

@@ -6,6 +6,7 @@ checks what no single section can see.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import cattrs
 import orjson
@@ -41,28 +42,29 @@ from sidecar.web.listen import ServerConfig
 
 T = TypeVar("T")
 
-NOT_BUILT: Final = (
-    "server.workers",
-    "cache.shared",
-    "cache.stale_if_error_s",
-    "cache.stale_while_revalidate_s",
-    "cache.semantic.verifier",
-    "router.budget_usd_per_1k",
-    "router.sticky_sessions",
-    "router.rules",
-    "upstreams.retries",
-    "upstreams.breaker",
-    "tenants.budget_usd",
-    "tenants.requests_per_minute",
-    "tenants.tokens_per_minute",
-    "tenants.cache_bytes",
-    "guardrails",
-    "prompts",
-    "telemetry.otlp_endpoint",
-    "telemetry.quality_sampling",
-    "telemetry.alerts",
-)
-"""Keys of the contract that this version refuses by name, so that nobody believes them in force."""
+NOT_BUILT: Final[Mapping[str, object]] = {
+    "server.workers": 1,
+    "cache.shared": {},
+    "cache.stale_if_error_s": 0,
+    "cache.stale_while_revalidate_s": 0,
+    "cache.semantic.verifier": False,
+    "router.budget_usd_per_1k": 0,
+    "router.sticky_sessions": False,
+    "router.rules": [],
+    "upstreams.retries": 0,
+    "upstreams.breaker": False,
+    "tenants.budget_usd": 0,
+    "tenants.requests_per_minute": 0,
+    "tenants.tokens_per_minute": 0,
+    "tenants.cache_bytes": 0,
+    "guardrails": {},
+    "prompts": {},
+    "telemetry.otlp_endpoint": "",
+    "telemetry.quality_sampling": 0,
+    "telemetry.alerts": [],
+}
+"""Keys of the contract that this version refuses by name, so that nobody believes them in force;
+the value that asks for nothing is let pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,24 +238,20 @@ class _Reading:
 
     def __init__(self, table: Mapping[str, Any]) -> None:
         self.faults: list[str] = []
-        self._table = {
-            name: dict(value) if isinstance(value, dict) else value for name, value in table.items()
-        }
+        self._table = copy.deepcopy(dict(table))
         for path in NOT_BUILT:
             self._refuse(path)
 
     def _refuse(self, path: str) -> None:
-        """Take a key of NOT_BUILT out, and say so."""
+        """Take a key of NOT_BUILT out; say so if it asks for anything."""
         *above, key = path.split(".")
         holders: list[Any] = [self._table]
         for name in above:
             found = [holder.get(name) for holder in holders if isinstance(holder, dict)]
             holders = [f for each in found for f in (each if isinstance(each, list) else [each])]
-        if any(isinstance(holder, dict) and key in holder for holder in holders):
+        asked = [h.pop(key) for h in holders if isinstance(h, dict) and key in h]
+        if any(value != NOT_BUILT[path] for value in asked):
             self.faults.append(f"{path}: is not built in this version; remove it")
-            for holder in holders:
-                if isinstance(holder, dict):
-                    holder.pop(key, None)
 
     def section(self, path: str, kind: type[T]) -> T | None:
         *above, key = path.split(".")
@@ -326,8 +324,16 @@ def _told(group: BaseValidationError, path: str) -> Iterator[str]:
 
 
 def _unknown(path: str, known: Iterable[str], key: str) -> str:
-    near = difflib.get_close_matches(key, sorted(known), n=1)
-    return f"{path}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{path}: unknown key" + _nearest(key, known)
+
+
+def _unmet(path: str, known: Iterable[str], name: str) -> str:
+    return f"{path}: there is no {name!r}" + _nearest(name, known)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _cross_faults(config: Config) -> list[str]:
@@ -344,15 +350,15 @@ def _cross_faults(config: Config) -> list[str]:
         faults += [f"{path}: two are called {name!r}" for name in sorted(_doubles(names))]
     for number, tier in enumerate(config.tiers):
         strange = [name for name in tier.upstreams if name not in upstreams]
-        faults += [_unknown(f"tiers[{number}].upstreams", upstreams, name) for name in strange]
+        faults += [_unmet(f"tiers[{number}].upstreams", upstreams, name) for name in strange]
         if tier.name == "auto":
             faults.append(f"tiers[{number}].name: auto is taken: it means any tier")
     for number, tenant in enumerate(config.tenants):
         strange = [name for name in tenant.tiers if name not in tiers]
-        faults += [_unknown(f"tenants[{number}].tiers", tiers, name) for name in strange]
+        faults += [_unmet(f"tenants[{number}].tiers", tiers, name) for name in strange]
     default_tier = config.router.default_tier
     if default_tier and default_tier not in tiers:
-        faults.append(_unknown("router.default_tier", tiers, default_tier))
+        faults.append(_unmet("router.default_tier", tiers, default_tier))
     return faults
 
 
@@ -392,6 +398,13 @@ def _converter() -> cattrs.Converter:
         lambda kind: kind == frozenset[str],
         lambda value, kind: frozenset(text(item, kind) for item in words(value, kind)),
     )
+
+    def word(value: object, kind: Any) -> Any:
+        if value not in get_args(kind):
+            raise ValueError(f"must be one of {', '.join(map(str, get_args(kind)))}")
+        return value
+
+    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, word)
     either = one_of((int, float, str), "a number or a name", lambda value: value)
     for kind in (float | str, str | float):
         converter.register_structure_hook(kind, either)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cache.entry import Hit, Miss
 from cache.key import Keys
 from cache.policy import Permit
-
-from cache.entry import Hit, Miss
 from router.decision import Decision
 from sidecar.admission import Caller
 from sidecar.chat import ChatRequest

@@ -51,27 +51,40 @@ class MeaningIndex(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookupConfig:
-    """How the semantic tier may be used.
+    """How long a look-up may take.
 
     Attributes:
         budget_s: How long a caller may be kept waiting for a vector and its neighbours.
-        serves: False in shadow mode: what would have been served is told, and not served.
+
+    Raises:
+        ValueError: The budget is not positive.
     """
 
     budget_s: float = 0.1
-    serves: bool = True
+
+    def __post_init__(self) -> None:
+        if self.budget_s <= 0:
+            raise ValueError(f"budget_s must be positive, is {self.budget_s}")
 
 
 class Lookup:
     """Exact first, on the loop; then by meaning, on the encoder's thread."""
 
     def __init__(
-        self, *, store: MemoryStore, encoder: Encoder, index: MeaningIndex, config: LookupConfig
+        self,
+        *,
+        store: MemoryStore,
+        encoder: Encoder,
+        index: MeaningIndex,
+        config: LookupConfig,
+        serves_by_meaning: bool = True,
     ) -> None:
+        """`serves_by_meaning` is False in shadow mode: what would be served is told, no more."""
         self._store = store
         self._encoder = encoder
         self._index = index
         self._config = config
+        self._serves_by_meaning = serves_by_meaning
 
     def exact(self, keys: Keys, permit: Permit, now_at: float) -> Hit | None:
         """The entry kept under this very fingerprint."""
@@ -138,7 +151,7 @@ class Lookup:
             entry = self._store.get_by_id(candidate.entry_id, now_at, permit.max_age_s)
             if entry is None:
                 continue
-            if not self._config.serves:
+            if not self._serves_by_meaning:
                 detail = f"shadow: entry {entry.entry_id} would have been served"
                 return Miss(MissReason.OFF, detail=detail, vector=vector, nearest=nearest)
             return Hit("semantic", entry, candidate.similarity, candidate.risk)
