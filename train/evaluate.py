@@ -100,6 +100,10 @@ def evaluate(artifact_dir: Path, data: Sequence[Path], work: Path, seed: int) ->
             for q, r in zip(dial, runs, strict=True)
         ],
         "methods": _compare(sweeps, seed),
+        "points": {
+            name: sorted([1e3 * p.cost_usd, p.quality] for p in sweep.points())
+            for name, sweep in sweeps.items()
+        },
         "named": {name: _named(r, ladder) for name, r in named.items()},
         "calibration": _calibration(router, ladder, examples, vectors),
         "domains": _domains(named["balanced"], sweeps["single"], examples, tiers),
