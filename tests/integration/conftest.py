@@ -1,0 +1,112 @@
+"""A whole sidecar in the test's own loop: the real encoder, upstreams of the test's choice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tomllib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestServer
+
+from sidecar.app import Lasting, Sidecar, build_lasting, data_plane
+from sidecar.config import parse_config
+
+DEMO = """
+[[upstreams]]
+name = "demo"
+kind = "demo"
+speed = 0.0
+
+[[tiers]]
+name = "small"
+model = "demo-small"
+upstreams = ["demo"]
+price_in_usd_per_mtok = 0.2
+price_out_usd_per_mtok = 0.2
+
+[[tiers]]
+name = "medium"
+model = "demo-medium"
+upstreams = ["demo"]
+price_in_usd_per_mtok = 0.9
+price_out_usd_per_mtok = 0.9
+
+[[tiers]]
+name = "large"
+model = "demo-large"
+upstreams = ["demo"]
+price_in_usd_per_mtok = 2.5
+price_out_usd_per_mtok = 10.0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A sidecar that is up, and a caller of it."""
+
+    url: str
+    lasting: Lasting
+    session: aiohttp.ClientSession
+
+    async def ask(
+        self, content: str, headers: dict[str, str] | None = None, **fields: Any
+    ) -> Answer:
+        """One chat request to `auto`, unless `fields` say otherwise."""
+        body = {"model": "auto", "messages": [{"role": "user", "content": content}], **fields}
+        return await self.post("/v1/chat/completions", body, headers)
+
+    async def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Answer:
+        """Any JSON to any path."""
+        async with self.session.post(self.url + path, json=body, headers=headers) as response:
+            told = {name.lower(): value for name, value in response.headers.items()}
+            is_json = response.content_type == "application/json"
+            return Answer(
+                response.status, told, await (response.json() if is_json else response.text())
+            )
+
+    async def settled(self) -> None:
+        """Wait until the index holds what was kept: it follows memory a moment later."""
+        await self.lasting.batcher.run(lambda: None)
+
+
+BUNDLE = Path(__file__).parents[2] / ".sidecar" / "encoder" / "manifest.json"
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts a sidecar from TOML; may be called several times in one test."""
+    if not BUNDLE.exists():
+        pytest.skip("no encoder bundle in .sidecar/encoder: run `make encoder`")
+    async with AsyncExitStack() as stack:
+
+        async def started(
+            text: str = DEMO, extra: str = "", until: AsyncExitStack = stack
+        ) -> Running:
+            config = parse_config(tomllib.loads(extra + text))
+            lasting = await build_lasting(config, until, logging.getLogger("test"))
+            sidecar = Sidecar(config, lasting, lambda: config)
+            server = TestServer(data_plane(config, sidecar, lasting))
+            await until.enter_async_context(server)
+            session = await until.enter_async_context(aiohttp.ClientSession())
+            return Running(str(server.make_url("")).rstrip("/"), lasting, session)
+
+        yield started
+        await asyncio.sleep(0)

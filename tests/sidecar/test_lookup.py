@@ -1,0 +1,180 @@
+"""Lookup: a hit, or a miss in time; never an error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from cache.entry import Candidate, Entry, Found, Hit, Miss, MissReason
+from cache.errors import CacheError
+from cache.key import Keys
+from cache.policy import Permit
+from cache.stores.memory import MemoryStore
+from sidecar.deadline import Deadline
+from sidecar.encoder.encoding import Encoding
+from sidecar.errors import EncoderError
+from sidecar.lookup import Lookup, LookupConfig
+from sidecar.telemetry.timing import Stopwatch
+
+T = TypeVar("T")
+
+VECTOR = np.array([1.0, 0.0], dtype=np.float32)
+KEYS = Keys(fingerprint=b"f" * 20, partition=b"p" * 20)
+PERMIT = Permit(read=True, write=True, semantic=True)
+FAR_AT = 4e9
+
+ENTRY = Entry(
+    entry_id=7,
+    fingerprint=b"g" * 20,
+    partition=KEYS.partition,
+    question="q",
+    vector=VECTOR,
+    body=b"{}",
+    tier="small",
+    model="m",
+    tokens_in=1,
+    tokens_out=1,
+    cost_usd=Decimal(0),
+    created_at=0.0,
+    expires_at=FAR_AT,
+)
+
+
+class FakeEncoder:
+    """Encodes everything to VECTOR, or fails, or never answers."""
+
+    def __init__(self, *, fails: bool = False, hangs: bool = False, cut: bool = False) -> None:
+        self._fails = fails
+        self._hangs = hangs
+        self._cut = cut
+
+    async def encode(self, text: str, then: Callable[[Encoding], T]) -> T:
+        if self._fails:
+            raise EncoderError("no session")
+        if self._hangs:
+            await asyncio.Event().wait()
+        return then(
+            Encoding(vector=VECTOR, tokens=3, truncated=self._cut, queue_ms=0.0, encode_ms=1.0)
+        )
+
+
+class FakeIndex:
+    """Finds the same whatever is asked, and counts how often it was asked."""
+
+    def __init__(self, found: Found | CacheError) -> None:
+        self.asked = 0
+        self._found = found
+
+    def find(
+        self,
+        partition: bytes,
+        question: str,
+        vector: object,
+        *,
+        now_at: float,
+        min_similarity: float | None = None,
+    ) -> Found:
+        self.asked += 1
+        if isinstance(self._found, CacheError):
+            raise self._found
+        return self._found
+
+
+NOTHING = Found((), MissReason.EMPTY)
+BOTH = Found((Candidate(99, 0.99, 0.0), Candidate(7, 0.97, 0.01)), None)
+
+
+async def look(
+    encoder: FakeEncoder,
+    index: FakeIndex,
+    *,
+    permit: Permit = PERMIT,
+    budget_s: float = 60.0,
+    serves: bool = True,
+) -> Hit | Miss:
+    store = MemoryStore(10**6)
+    store.put(ENTRY)
+    lookup = Lookup(
+        store=store,
+        encoder=encoder,
+        index=index,
+        config=LookupConfig(budget_s=budget_s),
+        serves_by_meaning=serves,
+    )
+    return await lookup.by_meaning(
+        KEYS,
+        "q",
+        permit,
+        min_similarity=None,
+        deadline=Deadline.after_s(60.0),
+        watch=Stopwatch(),
+    )
+
+
+async def test_the_best_candidate_still_kept_is_served() -> None:
+    """The index may point to what memory let go; the next one is tried."""
+    hit = await look(FakeEncoder(), FakeIndex(BOTH))
+    assert isinstance(hit, Hit)
+    assert (hit.entry.entry_id, hit.similarity, hit.risk) == (7, 0.97, 0.01)
+
+
+async def test_what_is_gone_from_memory_is_a_miss() -> None:
+    """Never served from a pointer."""
+    miss = await look(FakeEncoder(), FakeIndex(Found((Candidate(99, 0.99, 0.0),), None)))
+    assert isinstance(miss, Miss)
+    assert miss.reason is MissReason.GONE
+
+
+async def test_a_broken_index_is_a_miss() -> None:
+    """The cache may lose a saving, never an answer."""
+    miss = await look(FakeEncoder(), FakeIndex(CacheError("torn")))
+    assert isinstance(miss, Miss)
+    assert miss.reason is MissReason.FAULT
+
+
+@pytest.mark.parametrize(
+    ("encoder", "budget_s", "reason"),
+    [
+        pytest.param(FakeEncoder(fails=True), 60.0, MissReason.FAULT, id="encoder-fails"),
+        pytest.param(FakeEncoder(hangs=True), 1e-6, MissReason.OVER_BUDGET, id="encoder-hangs"),
+    ],
+)
+async def test_without_a_vector_it_is_a_miss(
+    encoder: FakeEncoder, budget_s: float, reason: MissReason
+) -> None:
+    """No vector, no hit, and no error either."""
+    miss = await look(encoder, FakeIndex(BOTH), budget_s=budget_s)
+    assert isinstance(miss, Miss)
+    assert (miss.reason, miss.vector) == (reason, None)
+
+
+async def test_a_question_that_was_cut_is_never_compared() -> None:
+    """Half a question's vector would stand for the whole; the router may still use it."""
+    index = FakeIndex(BOTH)
+    miss = await look(FakeEncoder(cut=True), index)
+    assert isinstance(miss, Miss)
+    assert (miss.reason, index.asked) == (MissReason.NO_MEANING, 0)
+    assert miss.vector is not None
+
+
+async def test_without_leave_to_read_the_vector_is_made_all_the_same() -> None:
+    """`no-cache` routes and keeps, and looks nothing up."""
+    index = FakeIndex(BOTH)
+    miss = await look(FakeEncoder(), index, permit=replace(PERMIT, read=False, reason="no-cache"))
+    assert isinstance(miss, Miss)
+    assert index.asked == 0
+    assert miss.vector is not None
+
+
+async def test_shadow_mode_tells_and_does_not_serve() -> None:
+    """What would have been served can be judged before anybody is served it."""
+    miss = await look(FakeEncoder(), FakeIndex(BOTH), serves=False)
+    assert isinstance(miss, Miss)
+    assert miss.reason is MissReason.OFF
+    assert "would have been served" in miss.detail

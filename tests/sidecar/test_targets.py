@@ -1,0 +1,77 @@
+"""What `model` means: every alias, every bound, and who may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from router.tiers import Ladder, Tier
+from sidecar.admission import Caller
+from sidecar.chat import parse
+from sidecar.errors import MalformedRequest, NoAbleTier, UnknownModel
+from sidecar.options import parse_options
+from sidecar.targets import Target, Targets
+
+LADDER = Ladder(
+    [
+        Tier(name="small", model="m-8b", capabilities=frozenset(), context_tokens=1000),
+        Tier(name="medium", model="m-70b", capabilities=frozenset({"tools"})),
+        Tier(name="large", model="m-400b"),
+    ]
+)
+
+
+def resolve(
+    alias: str, headers: dict[str, str] | None = None, tiers: tuple[str, ...] = (), **fields: Any
+) -> Target:
+    body = {"model": alias, "messages": [{"role": "user", "content": "q"}], **fields}
+    return Targets(LADDER).resolve(
+        parse(orjson.dumps(body)),
+        parse_options(headers or {}),
+        Caller(tenant="t", tiers=tiers),
+    )
+
+
+@pytest.mark.parametrize(
+    ("alias", "headers", "fields", "allowed"),
+    [
+        pytest.param("auto", {}, {}, (0, 1, 2), id="auto"),
+        pytest.param("medium", {}, {}, (1,), id="tier"),
+        pytest.param("m-400b", {}, {}, (2,), id="model"),
+        pytest.param("auto", {"x-sidecar-min-tier": "medium"}, {}, (1, 2), id="floor"),
+        pytest.param("auto", {"x-sidecar-max-tier": "medium"}, {}, (0, 1), id="ceiling"),
+        pytest.param("auto", {"x-sidecar-bypass": "1"}, {}, (2,), id="bypass"),
+        pytest.param("auto", {}, {"tools": [{}]}, (1, 2), id="tools"),
+        pytest.param("auto", {}, {"n": 2}, (2,), id="several-choices"),
+        pytest.param("auto", {}, {"max_tokens": 2000}, (1, 2), id="context"),
+        pytest.param("small", {}, {"tools": [{}]}, (0,), id="a-pinned-tier-is-taken-at-its-word"),
+    ],
+)
+def test_the_tiers_that_may_be_asked(
+    alias: str, headers: dict[str, str], fields: dict[str, Any], allowed: tuple[int, ...]
+) -> None:
+    """A tier that lacks what is needed is never among them, unless the caller named it."""
+    assert resolve(alias, headers, **fields).allowed == allowed
+
+
+def test_a_tenant_is_kept_to_its_tiers() -> None:
+    """Whatever the caller asks for."""
+    assert resolve("auto", tiers=("small", "medium")).allowed == (0, 1)
+    with pytest.raises(NoAbleTier):
+        resolve("large", tiers=("small",))
+
+
+def test_what_nobody_offers_is_said() -> None:
+    """An answer that cannot be right is not asked for."""
+    with pytest.raises(NoAbleTier, match="n"):
+        resolve("auto", {"x-sidecar-max-tier": "medium"}, n=3)
+
+
+def test_unknown_names_are_told() -> None:
+    """With what is known instead."""
+    with pytest.raises(UnknownModel, match="m-400b"):
+        resolve("gpt-9")
+    with pytest.raises(MalformedRequest):
+        resolve("auto", {"x-sidecar-max-tier": "huge"})
