@@ -6,7 +6,7 @@ fits them is in `train` and leaves only these arrays behind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,9 @@ class Forest:
     leaves: Floats
     base: Floats
     width: int
+    _flat: tuple[Places, Floats, Floats, NDArray[np.int64], NDArray[np.int64]] = field(
+        init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         heads, trees, nodes = self.columns.shape
@@ -69,16 +72,18 @@ class Forest:
             raise ArtifactError("the forest's arrays do not fit each other")
         if (nodes + 1) & nodes or self.columns.min() < 0 or self.columns.max() >= self.width:
             raise ArtifactError("the forest looks at columns that no row has")
+        # Made once: where each tree's nodes and leaves begin in the flat arrays.
+        tree = np.arange(heads * trees)
+        flat = self.columns.ravel(), self.thresholds.ravel(), self.leaves.ravel()
+        object.__setattr__(self, "_flat", (*flat, tree * nodes, tree * (nodes + 1) - nodes))
 
     def scores(self, row: Floats) -> Floats:
         """(heads,) float32 for `row`, (width,)."""
         heads, trees, nodes = self.columns.shape
-        columns, thresholds = self.columns.ravel(), self.thresholds.ravel()
-        first = np.arange(0, heads * trees * nodes, nodes)  # each tree's root
+        columns, thresholds, leaves, first, first_leaf = self._flat
         node = np.zeros(heads * trees, np.int64)
         for _ in range(nodes.bit_length()):
             at = first + node
             node = 2 * node + 1 + (row[columns[at]] > thresholds[at])
-        leaf = self.leaves.ravel()[np.arange(heads * trees) * (nodes + 1) + node - nodes]
-        result: Floats = leaf.reshape(heads, trees).sum(axis=1) + self.base
-        return result
+        leaf = leaves[first_leaf + node]
+        return np.asarray(leaf.reshape(heads, trees).sum(axis=1) + self.base, np.float32)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import orjson
@@ -36,6 +36,28 @@ draw does not outweigh the rest (Ionides, "Truncated importance sampling", 2008)
 BATCH: Final = 32
 SHARD: Final = 1024
 """Chosen: texts encoded between two saves; what an interruption costs at most."""
+
+
+class Vectorised(Protocol):
+    """What encoding gives."""
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, dim) float32, each of length 1."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """The half of the encoder that training needs."""
+
+    @property
+    def encoder_id(self) -> str:
+        """Whose vectors these are."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Vectorised:
+        """One vector a text, in order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,12 +215,12 @@ def _label(attempt: AttemptRecord, served_tier: str, told: FeedbackRecord) -> fl
     return None
 
 
-def load_encoder() -> OnnxEncoder:
+def load_encoder() -> TextEncoder:
     """The encoder that serving uses."""
     return OnnxEncoder.load(EncoderConfig())
 
 
-def vectors_of(examples: Sequence[Example], encoder: OnnxEncoder, work: Path) -> Vectors:
+def vectors_of(examples: Sequence[Example], encoder: TextEncoder, work: Path) -> Vectors:
     """(n, dim) float32: each example's own vector, or its text encoded.
 
     What was encoded is kept in `work` shard by shard, so that an interrupted run goes on where it
@@ -220,7 +242,7 @@ def _vector(example: Example) -> NDArray[np.float32]:
     return example.vector
 
 
-def encode_texts(texts: Sequence[str], encoder: OnnxEncoder, work: Path) -> Vectors:
+def encode_texts(texts: Sequence[str], encoder: TextEncoder, work: Path) -> Vectors:
     """(n, dim) float32, from kept shards where there are any."""
     work.mkdir(parents=True, exist_ok=True)
     shards = [texts[start : start + SHARD] for start in range(0, len(texts), SHARD)]
@@ -229,7 +251,7 @@ def encode_texts(texts: Sequence[str], encoder: OnnxEncoder, work: Path) -> Vect
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
-def _shard(texts: Sequence[str], encoder: OnnxEncoder, work: Path) -> Vectors:
+def _shard(texts: Sequence[str], encoder: TextEncoder, work: Path) -> Vectors:
     name = hashlib.sha256("\0".join([encoder.encoder_id, *texts]).encode()).hexdigest()[:24]
     path = work / f"vectors-{name}.npy"
     if path.exists():

@@ -23,7 +23,15 @@ from router.artifact import Artifact
 from router.estimate import Estimate
 from router.policy import QUALITY, Router, RouterConfig
 from router.tiers import Ladder
-from train.dataset import Example, Vectors, file_hashes, load_encoder, read_tier3, vectors_of
+from train.dataset import (
+    Example,
+    TextEncoder,
+    Vectors,
+    file_hashes,
+    load_encoder,
+    read_tier3,
+    vectors_of,
+)
 from train.fit import WORK
 from train.metrics import Point, area, bootstrap, brier, calibration_error, cost_at, hull
 from train.replay import Remembering, Replayed, ladder_of, replay, tiers_of
@@ -60,19 +68,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write, and print the gist."""
-    told = evaluate(args.artifact, args.data, args.work, args.seed)
+    told = evaluate(args.artifact, args.data, args.work, args.seed, encoder=load_encoder())
     if args.json:
         args.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(gist(told))
     return 0
 
 
-def evaluate(artifact_dir: Path, data: Sequence[Path], work: Path, seed: int) -> dict[str, Any]:
+def evaluate(
+    artifact_dir: Path, data: Sequence[Path], work: Path, seed: int, *, encoder: TextEncoder
+) -> dict[str, Any]:
     """Every figure, as plain values."""
     artifact = Artifact.load(artifact_dir)
     examples = read_tier3(data)
     tiers = tiers_of(examples)
-    encoder = load_encoder()
     artifact.check_encoder(encoder.encoder_id)
     vectors = vectors_of(examples, encoder, work)
     ladder = ladder_of(examples, tiers)

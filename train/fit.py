@@ -20,6 +20,7 @@ from router.tiers import Ladder
 from train import shift
 from train.dataset import (
     Example,
+    TextEncoder,
     file_hashes,
     load_encoder,
     read_tier3,
@@ -53,19 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, save, and say what came of it."""
-    artifact = from_traffic(args) if args.traffic else from_data(args)
+    encoder = load_encoder()
+    artifact = from_traffic(args, encoder) if args.traffic else from_data(args, encoder)
     artifact.save(args.out)
     told = {"version": artifact.version, "out": str(args.out), **artifact.manifest["metrics"]}
     print(json.dumps(told) if args.json else "\n".join(f"{k}: {v}" for k, v in told.items()))
     return 0
 
 
-def from_data(args: argparse.Namespace) -> Artifact:
+def from_data(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
     """An artifact fitted on fully labelled rows."""
     examples = read_tier3(args.data)
     if len(examples) < LEAST_ROWS:
         raise DataError(f"{len(examples)} rows are too few to fit on; {LEAST_ROWS} are needed")
-    encoder = load_encoder()
     vectors = vectors_of(examples, encoder, args.work)
     tiers = tiers_of(examples)
     arrays, crossed = learn(rowset(examples, vectors, tiers), args.seed)
@@ -127,10 +128,9 @@ def share_table(reached: NDArray[np.float64], prices: NDArray[np.float64]) -> di
     return {"quality": share.astype(np.float64), "price": price.astype(np.float64)}
 
 
-def from_traffic(args: argparse.Namespace) -> Artifact:
+def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
     """The parent, shifted by what the log's labels say."""
     parent = Artifact.load(args.parent)
-    encoder = load_encoder()
     parent.check_encoder(encoder.encoder_id)
     examples = read_traffic(args.traffic, encoder.encoder_id)
     known = shift.keep_known(examples, parent.tiers)

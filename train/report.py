@@ -13,6 +13,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from train.dataset import load_encoder
 from train.evaluate import SHARES, evaluate
 from train.fit import WORK
 
@@ -21,9 +22,9 @@ HELP: Final = "one page on an artifact: curve, costs, calibration, domains, each
 _STYLE: Final = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}
-td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}
+td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}
 """
-
 
 _NOTE: Final = (
     "The router's prices of quality come from its artifact; baselines with a limit are swept on"
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and write the page."""
-    told = evaluate(args.artifact, args.data, args.work, args.seed)
+    told = evaluate(args.artifact, args.data, args.work, args.seed, encoder=load_encoder())
     args.out.write_text(page(told), encoding="utf-8")
     print(json.dumps({"out": str(args.out)}) if args.json else f"wrote {args.out}")
     return 0
