@@ -14,7 +14,7 @@ import orjson
 
 from router.decision import AnswerView
 from router.pricing import estimated_tokens
-from sidecar.providers.errors import UpstreamGarbled
+from sidecar.errors import UpstreamGarbled
 
 _PIECE_CHARACTERS: Final = 24
 """Chosen: about six tokens a chunk. A replayed stream is written in one go, so that the size only

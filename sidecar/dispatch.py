@@ -22,9 +22,9 @@ from router.pricing import cost
 from router.tiers import Ladder
 from sidecar import answer
 from sidecar.deadline import Deadline
-from sidecar.errors import DeadlineExceeded, ProviderError
+from sidecar.errors import DeadlineExceeded, ProviderError, UpstreamGarbled
 from sidecar.outcome import Attempt, Outcome
-from sidecar.providers.errors import CallerAtFault, StreamBroken, UpstreamGarbled, UpstreamTooSlow
+from sidecar.providers.errors import CallerAtFault, StreamBroken, UpstreamTooSlow
 from sidecar.providers.wire import Call, Completion, Upstream
 
 

@@ -11,7 +11,8 @@ SidecarError
 ├── CapacityError            the caller may come back
 │   ├── AdmissionRefused     429 rate_limit_error
 │   └── DeadlineExceeded     504 timeout_error
-├── ProviderError            502 upstream_error; its own tree is in providers/errors.py
+├── ProviderError            502 upstream_error; the rest of its tree is in providers/errors.py
+│   └── UpstreamGarbled      502 upstream_error; 200, and yet no answer
 ├── EncoderError             never reaches the caller: lookup makes it a miss
 ├── TrafficError             never reaches the caller: the log counts a drop
 └── ConfigError              never reaches a caller: the process does not start
@@ -133,6 +134,14 @@ class ProviderError(SidecarError):
 
     status = 502
     kind = "upstream_error"
+
+
+class UpstreamGarbled(ProviderError):
+    """200, and yet no answer that the protocol allows.
+
+    It stands here and not among its siblings because the canonical answer raises it, which lies
+    below every provider.
+    """
 
 
 class EncoderError(SidecarError):

@@ -14,8 +14,8 @@ from sidecar.chat import ChatRequest
 from sidecar.deadline import Deadline
 from sidecar.options import Options
 from sidecar.outcome import Outcome
+from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Target
-from sidecar.telemetry.timing import Stopwatch
 
 CacheStatus = Literal["hit-exact", "hit-semantic", "miss", "coalesced", "stale", "bypass"]
 

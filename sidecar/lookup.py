@@ -20,7 +20,7 @@ from cache.stores.memory import MemoryStore
 from sidecar.deadline import Deadline
 from sidecar.encoder.encoding import Encoding
 from sidecar.errors import EncoderError
-from sidecar.telemetry.timing import Stopwatch
+from sidecar.stopwatch import Stopwatch
 
 T = TypeVar("T")
 

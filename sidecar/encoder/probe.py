@@ -25,12 +25,14 @@ from sidecar.errors import EncoderError
 FOLDER: Final = Path(__file__).parent / "probe"
 """`texts.json`, and `vectors.npy` as `python -m train encoder --write-probe` made it."""
 
-FLOORS: Final[Mapping[Precision, float]] = {"fp32": 0.9999, "fp16": 0.9999, "int8": 0.98}
+FLOORS: Final[Mapping[Precision, float]] = {"fp32": 0.9999, "fp16": 0.9999, "int8": 0.96}
 """Least cosine to the reference that is taken for the same encoder.
 
-Measured: `python -m train encoder`, probe texts, AMD EPYC: see docs/encoder.md. A graph pooled by
-its first token instead of the mean comes to .9 at best, one without attention mask is seen in
-batches only, which is why float precisions are probed in one batch.
+Measured: `python -m train encoder`, AMD EPYC. The probe's least cosine is 1.0000 for fp32 and fp16
+and .9801 for int8, whose least over 5,500 real texts is .9712. What the floors must catch lies far
+below: pooled by the first token .55 at best; special tokens left out of the mean .56, padding taken
+into it .04, a window of 128 tokens .76, each at the probe's least. Chosen: .96 leaves room for the
+int8 kernels of other processors.
 """
 
 

@@ -11,10 +11,10 @@ from typing import Final
 
 import aiohttp
 
+from sidecar.errors import UpstreamGarbled
 from sidecar.providers import openai
 from sidecar.providers.errors import (
     UpstreamBusy,
-    UpstreamGarbled,
     UpstreamRefused,
     UpstreamTooSlow,
     UpstreamUnreachable,

@@ -12,14 +12,13 @@ import orjson
 
 from sidecar import answer
 from sidecar.chat import question_of, text_of
-from sidecar.errors import ProviderError
+from sidecar.errors import ProviderError, UpstreamGarbled
 from sidecar.providers.demo_models import MODELS, DemoModel, Dice, Said, as_json, said, unable
 from sidecar.providers.demo_questions import understand
 from sidecar.providers.errors import (
     CallerAtFault,
     StreamBroken,
     UpstreamBusy,
-    UpstreamGarbled,
     UpstreamTooSlow,
     UpstreamUnreachable,
 )

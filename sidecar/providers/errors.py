@@ -6,7 +6,7 @@ ProviderError
 │   └── UpstreamBusy         401, 403, 408, 429, 5xx: another upstream or tier may do
 ├── UpstreamUnreachable      no connection, or it broke before the answer began
 ├── UpstreamTooSlow          the deadline or a timeout passed
-├── UpstreamGarbled          200, and yet no answer that the protocol allows
+├── UpstreamGarbled          200, and yet no answer that the protocol allows (in sidecar/errors.py)
 └── StreamBroken             a stream ended before it was finished; what came is no answer
 """
 
@@ -59,10 +59,6 @@ class UpstreamTooSlow(ProviderError):
 
     status = 504
     kind = "timeout_error"
-
-
-class UpstreamGarbled(ProviderError):
-    """200, and yet no answer that the protocol allows."""
 
 
 class StreamBroken(ProviderError):

@@ -12,7 +12,8 @@ from typing import Any, Final
 import orjson
 
 from sidecar.answer import checked
-from sidecar.providers.errors import CallerAtFault, UpstreamBusy, UpstreamGarbled, UpstreamRefused
+from sidecar.errors import UpstreamGarbled
+from sidecar.providers.errors import CallerAtFault, UpstreamBusy, UpstreamRefused
 from sidecar.providers.wire import Completion
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024

@@ -16,7 +16,7 @@ from sidecar.errors import NotBuilt, UnknownModel
 from sidecar.ledger import Inquiry
 from sidecar.options import parse_options
 from sidecar.pipeline import Pipeline, Reply
-from sidecar.telemetry.timing import Stopwatch
+from sidecar.stopwatch import Stopwatch
 from sidecar.web import sse
 from sidecar.web.middleware import REQUEST_ID, json_response
 

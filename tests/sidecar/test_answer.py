@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar import answer
-from sidecar.providers.errors import UpstreamGarbled
+from sidecar.errors import UpstreamGarbled
 
 TEXTS = st.text(max_size=200)
 CALLS = st.lists(

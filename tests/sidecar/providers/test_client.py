@@ -13,11 +13,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from sidecar.deadline import Deadline
+from sidecar.errors import UpstreamGarbled
 from sidecar.providers.client import EndpointConfig, HttpUpstream, TimeoutsConfig
 from sidecar.providers.errors import (
     CallerAtFault,
     UpstreamBusy,
-    UpstreamGarbled,
     UpstreamTooSlow,
     UpstreamUnreachable,
 )

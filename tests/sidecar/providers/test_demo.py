@@ -10,13 +10,12 @@ import pytest
 
 from sidecar.answer import Assembler
 from sidecar.deadline import Deadline
-from sidecar.errors import ProviderError
+from sidecar.errors import ProviderError, UpstreamGarbled
 from sidecar.providers.demo import DemoUpstream
 from sidecar.providers.errors import (
     CallerAtFault,
     StreamBroken,
     UpstreamBusy,
-    UpstreamGarbled,
     UpstreamTooSlow,
     UpstreamUnreachable,
 )

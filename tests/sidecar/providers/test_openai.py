@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.errors import UpstreamGarbled
 from sidecar.providers import openai
-from sidecar.providers.errors import CallerAtFault, UpstreamBusy, UpstreamGarbled
+from sidecar.providers.errors import CallerAtFault, UpstreamBusy
 
 STREAM = (
     b': ping\n\ndata: {"a":1}\n\nevent: x\r\ndata: {"b":\r\ndata: 2}\r\n\r\n'
