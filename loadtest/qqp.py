@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, nargs="+", required=True, help="pairs or equivalence rows, .gz too"
     )
     parser.add_argument("--requests", type=int, default=3_000, help="of each stream (default 3000)")
-    parser.add_argument("--clusters", type=int, default=400, help="popular ones (default 400)")
+    parser.add_argument("--clusters", type=int, default=1_500, help="popular ones (default 1500)")
     parser.add_argument("--distractors", type=float, default=0.3, help="share (default 0.3)")
     parser.add_argument("--exponent", type=float, default=1.0, help="Zipf's (default 1)")
     parser.add_argument("--streams", type=int, default=1, help="seeds, from --seed on (default 1)")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
-from loadtest.families import FAMILIES, Family, Params
+from loadtest.families import FAMILIES
+from loadtest.family import Family, Params
 
 Origin = Literal["popular", "new", "lookalike"]
 

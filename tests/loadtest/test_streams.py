@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.families import FAMILIES, Family, in_words, plain
+from loadtest.families import FAMILIES
+from loadtest.family import Family, in_words, plain
 from loadtest.streams import StreamConfig, demo_stream, meaning_of, value_of, zipf_weights
 from sidecar.providers.demo_questions import understand
 
