@@ -23,11 +23,12 @@ def calibrated(
     Source: Platt, "Probabilistic outputs for support vector machines" (1999), on the score's logit.
     """
     probability = 1.0 / (1.0 + np.exp(-(slope * logit(raw) + offset + shift)))
-    return np.clip(probability, LEAST, 1.0 - LEAST)
+    return np.minimum(np.maximum(probability, LEAST), 1.0 - LEAST)
 
 
 def logit(raw: Numbers) -> Numbers:
     """Log-odds of scores, which are first brought into [LEAST, 1 - LEAST]."""
-    score = np.clip(raw, LEAST, 1.0 - LEAST)
+    # Not `np.clip`, which takes three times as long on a handful of numbers.
+    score = np.minimum(np.maximum(raw, LEAST), 1.0 - LEAST)
     result: Numbers = np.log(score / (1.0 - score))
     return result

@@ -112,7 +112,7 @@ class ArtifactEstimator:
         moved = shift[list(places)].astype(np.float64)
         after = calibrated(known, state.slope, state.offset, moved)
         right = {**prior, **dict(zip(places, after.tolist(), strict=True))}
-        if not moved.any() and not any(shift):
+        if not shift.any():
             return right, plain
         before = calibrated(known, state.slope, state.offset)
         return right, plain + self._moved_gains(state, right, before, shift)

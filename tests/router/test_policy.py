@@ -1,0 +1,237 @@
+"""Router: what holds for every question, and what each point of the curve means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.artifact import DEFAULT, Artifact
+from router.decision import AnswerView, Decision, Task
+from router.errors import ArtifactError, LadderError
+from router.estimate import Estimate
+from router.policy import QUALITY, Router, RouterConfig, quality_of
+from router.pricing import Price
+from router.tiers import Ladder, Tier
+
+ARTIFACT = Artifact.load(DEFAULT)
+
+
+def _tier(name: str, in_usd: str, out_usd: str) -> Tier:
+    price = Price(in_usd_per_mtok=Decimal(in_usd), out_usd_per_mtok=Decimal(out_usd))
+    return Tier(name=name, model=name, price=price)
+
+
+LADDER = Ladder(
+    [_tier("small", "0.2", "0.2"), _tier("medium", "0.9", "0.9"), _tier("large", "2.5", "10")]
+)
+ROUTER = Router(ladder=LADDER, artifact=ARTIFACT, config=RouterConfig())
+
+
+def _task(
+    seed: int = 0,
+    *,
+    quality: float = 0.8,
+    allowed: tuple[int, ...] = (0, 1, 2),
+    budget_usd: float | None = None,
+) -> Task:
+    vector = np.random.default_rng(seed).normal(size=384).astype(np.float32)
+    return Task(
+        text="How many eggs are left?\nA. 3\nB. 4" if seed % 2 else "Why is the sky blue?",
+        vector=vector / np.linalg.norm(vector),
+        tokens_in=20 + seed % 500,
+        turns=1,
+        allowed=allowed,
+        quality=quality,
+        budget_usd=budget_usd,
+    )
+
+
+def _answer(text: str = "It is four. The answer is (B).", **more: object) -> AnswerView:
+    told: dict[str, object] = {"finish_reason": "stop", "tokens_out": 20, **more}
+    return AnswerView(text=text, **told)  # type: ignore[arg-type] # checked by the tests that use it
+
+
+class FakeEstimator:
+    """Says the same of every question."""
+
+    def __init__(self, estimate: Estimate) -> None:
+        self.told = estimate
+
+    def estimate(self, task: Task, answers: Mapping[int, AnswerView]) -> Estimate | None:
+        return self.told
+
+
+_ALLOWED = st.sets(st.integers(0, 2), min_size=1).map(lambda found: tuple(sorted(found)))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), _ALLOWED, st.floats(0, 1), st.floats(0, 1, exclude_max=True))
+def test_only_allowed_tiers_are_asked(
+    seed: int, allowed: tuple[int, ...], quality: float, dice: float
+) -> None:
+    """Entry and next tier are allowed, the next lies above, and the best is one that is held."""
+    router = Router(ladder=LADDER, artifact=ARTIFACT, config=RouterConfig(exploration=0.5))
+    task = _task(seed, quality=quality, allowed=allowed)
+    decision = router.decide(task, dice)
+    judgement = router.judge(task, decision, {decision.entry: _answer()})
+    assert decision.entry in allowed
+    assert judgement.best == decision.entry
+    assert judgement.next_place in {None, *(p for p in allowed if p > decision.entry)}
+    assert 0 < judgement.confidence < 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), _ALLOWED)
+def test_quality_zero_is_the_cheapest_allowed_tier_and_stays_there(
+    seed: int, allowed: tuple[int, ...]
+) -> None:
+    """At 0 the cheapest allowed tier is asked and a usable answer is never doubted."""
+    task = _task(seed, quality=0.0, allowed=allowed)
+    decision = ROUTER.decide(task)
+    assert decision.entry == allowed[0]
+    assert decision.final
+    assert ROUTER.judge(task, decision, {allowed[0]: _answer()}).next_place is None
+
+
+def test_foretold_cost_rises_with_quality() -> None:
+    """Over rows, the entry tier's foretold worth never buys less for a lower price of quality."""
+    tasks = [_task(seed) for seed in range(60)]
+    prices = [ROUTER.price_of_quality(quality) for quality in np.linspace(0, 1, 11)]
+    assert all(low >= high for low, high in pairwise(prices))
+    assert prices[0] == np.inf
+    assert prices[-1] == 0
+    ends = []
+    for quality in (0.0, 1.0):
+        entries = [ROUTER.decide(_task(s, quality=quality)).entry for s in range(len(tasks))]
+        ends.append(sum(entries))
+    assert ends[0] < ends[1]
+
+
+@given(st.floats(1e-6, 1e-1), st.floats(0, 1))
+def test_rising_quality_never_foretells_a_cheaper_plan(step: float, quality: float) -> None:
+    """For one question, the chosen single plan's cost does not fall as quality rises."""
+    estimate = Estimate(
+        right=(0.4, 0.6, 0.7),
+        gain={(0,): 0.4, (1,): 0.6, (2,): 0.7},
+        cost_usd=(0.0001, 0.0003, 0.004),
+        most_gain={},
+    )
+    router = Router(ladder=LADDER, artifact=ARTIFACT, config=RouterConfig())
+    router.estimator = FakeEstimator(estimate)
+    low = router.decide(_task(quality=quality)).entry
+    high = router.decide(_task(quality=min(1.0, quality + step))).entry
+    assert estimate.cost_usd[low] <= estimate.cost_usd[high]
+
+
+def test_budget_keeps_dear_tiers_out() -> None:
+    """A tier that the budget cannot pay for is neither the entry nor an escalation."""
+    task = _task(quality=1.0, budget_usd=0.0008)
+    decision = ROUTER.decide(task)
+    assert decision.entry < 2
+    judgement = ROUTER.judge(task, decision, {1: _answer("")})
+    assert judgement.next_place is None
+    assert judgement.reason == "too_dear"
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(_answer("", finish_reason="stop"), id="empty"),
+        pytest.param(_answer(finish_reason="length"), id="truncated"),
+        pytest.param(_answer(is_malformed=True), id="malformed"),
+    ],
+)
+@pytest.mark.parametrize("artifact", [ARTIFACT, None], ids=["artifact", "none"])
+def test_hard_failure_escalates_even_at_quality_zero(
+    view: AnswerView, artifact: Artifact | None
+) -> None:
+    """An answer that no caller can use is never served while a tier above is allowed."""
+    router = Router(ladder=LADDER, artifact=artifact, config=RouterConfig())
+    task = _task(quality=0.0)
+    judgement = router.judge(task, Decision(entry=0, probabilities=(), reason="policy"), {0: view})
+    assert judgement.next_place == 1
+    assert judgement.reason == "hard_failure"
+    after = router.judge(task, router.decide(task), {0: view, 1: _answer()})
+    assert after.best == 1
+
+
+def test_best_estimate_is_served_not_the_last() -> None:
+    """Of two answers held, the one with the higher chance is the best."""
+    router = Router(ladder=LADDER, artifact=ARTIFACT, config=RouterConfig())
+    router.estimator = FakeEstimator(
+        Estimate(right=(0.9, 0.4, 0.5), gain={(2,): -0.1}, cost_usd=(0, 0, 0), most_gain={})
+    )
+    task = _task()
+    judgement = router.judge(task, router.decide(_task(allowed=(0,))), {0: _answer(), 1: _answer()})
+    assert judgement.best == 0
+    assert judgement.confidence == 0.9
+    assert (judgement.next_place, judgement.reason) == (None, "confident")
+    assert router.judge(task, router.decide(_task(allowed=(0,))), {2: _answer()}).reason == "pinned"
+
+
+def test_without_artifact_or_vector_the_default_tier_is_asked() -> None:
+    """With nothing to go by the middle tier is asked, or the named one, or the nearest above."""
+    router = Router(ladder=LADDER, artifact=None, config=RouterConfig())
+    assert router.version == "none"
+    assert router.decide(_task()).entry == 1
+    assert router.decide(_task(allowed=(0, 2))).entry == 2
+    named = Router(ladder=LADDER, artifact=None, config=RouterConfig(default_tier="large"))
+    assert named.decide(_task()).reason == "default"
+    assert named.decide(_task(allowed=(0, 1))).entry == 1
+    blind = Task(text="x", vector=None, tokens_in=1, turns=1, allowed=(0, 1, 2), quality=0.5)
+    assert ROUTER.decide(blind).reason == "default"
+
+
+def test_exploration_logs_the_chance_of_each_entry() -> None:
+    """The propensities over the dice are the shares in which the entries are really drawn."""
+    router = Router(ladder=LADDER, artifact=ARTIFACT, config=RouterConfig(exploration=0.3))
+    drawn = [router.decide(_task(), dice) for dice in np.arange(0, 1, 0.001)]
+    for entry in range(3):
+        chances = {d.propensity for d in drawn if d.entry == entry}
+        share = sum(d.entry == entry for d in drawn) / len(drawn)
+        assert len(chances) == 1
+        assert chances.pop() == pytest.approx(share, abs=0.002)
+
+
+def test_tool_calls_are_not_judged_by_their_text() -> None:
+    """An answer that calls tools is served: the heads know text alone."""
+    task = _task(quality=1.0)
+    view = _answer("", has_tool_calls=True)
+    assert ROUTER.judge(task, ROUTER.decide(task), {0: view}).reason == "confident"
+
+
+def test_ladder_that_the_artifact_does_not_know_is_refused() -> None:
+    """Unknown tiers are named; known ones in another order are refused; a part will do."""
+    with pytest.raises(ArtifactError, match="giant"):
+        Router(ladder=Ladder([_tier("giant", "1", "1")]), artifact=ARTIFACT, config=RouterConfig())
+    swapped = Ladder([LADDER[1], LADDER[0]])
+    with pytest.raises(ArtifactError, match="orders"):
+        Router(ladder=swapped, artifact=ARTIFACT, config=RouterConfig())
+    with pytest.raises(LadderError, match="huge"):
+        Router(ladder=LADDER, artifact=None, config=RouterConfig(default_tier="huge"))
+    two = Router(ladder=Ladder([LADDER[0], LADDER[2]]), artifact=ARTIFACT, config=RouterConfig())
+    task = _task(allowed=(0, 1), quality=1.0)
+    judgement = two.judge(task, two.decide(task), {0: _answer()})
+    assert len(judgement.probabilities) == 2
+    assert judgement.next_place in {None, 1}
+
+
+@pytest.mark.parametrize("told", ["dear", "", -0.1, 1.1, "nan"])
+def test_quality_out_of_range_is_refused(told: str | float) -> None:
+    """A point is a known word or a number between 0 and 1."""
+    with pytest.raises(ValueError, match="quality"):
+        quality_of(told)
+
+
+def test_named_points_are_numbers_of_the_curve() -> None:
+    """The words and their numbers say the same."""
+    assert {word: quality_of(word) for word in QUALITY} == dict(QUALITY)
+    assert quality_of("0.25") == 0.25
+    with pytest.raises(ValueError, match="exploration"):
+        RouterConfig(exploration=2)
