@@ -1,0 +1,146 @@
+"""A question and its vector in, the kept entries that may answer it out, each with its risk.
+
+Rule 1: neighbours are sought inside one partition; there is no search that crosses two.
+Rule 2: near is not enough: a veto forbids, and the risk must lie under the limit.
+Rule 3: what has expired is passed over and leaves the index when it is met.
+Rule 4: a partition without entries is freed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cache.entry import Candidate, EntryId, Found, MissReason, Vector
+from cache.errors import DuplicateEntry
+from cache.guard import Facets, compare, facets
+from cache.index import FaissIndex, Neighbour
+from cache.policy import SemanticConfig
+from cache.risk import RiskModel
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Sizes, for the gauges.
+
+    Attributes:
+        entries: Kept in all partitions.
+        partitions: With at least one entry.
+        risk_limit: Risk up to which hits are served; None if the bound cannot be held.
+    """
+
+    entries: int
+    partitions: int
+    risk_limit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    partition: bytes
+    facets: Facets
+    expires_at: float
+
+
+class SemanticCache:
+    """The semantic tier's mind. One owner thread; nothing in here takes a lock."""
+
+    def __init__(self, *, encoder_id: str, risk: RiskModel, config: SemanticConfig) -> None:
+        self.encoder_id = encoder_id
+        self._risk = risk
+        self._config = config
+        self._limit = risk.limit(config.max_false_hit_rate)
+        self._partitions: dict[bytes, FaissIndex] = {}
+        self._kept: dict[EntryId, _Kept] = {}
+
+    def find(
+        self,
+        partition: bytes,
+        question: str,
+        vector: Vector,
+        *,
+        now_at: float,
+        min_similarity: float | None = None,
+    ) -> Found:
+        """The entries that may answer `question`, best first; raises CacheError.
+
+        `min_similarity` is this caller's floor; the operator's and the model's hold beside it.
+        """
+        if self._config.mode == "off":
+            return Found((), MissReason.OFF, "switched off")
+        if self._limit is None:
+            rate = self._config.max_false_hit_rate
+            return Found((), MissReason.OFF, f"no risk is shown to hold {rate:g} wrong hits")
+        neighbours = self._nearest(partition, vector, now_at)
+        if not neighbours:
+            return Found((), MissReason.EMPTY)
+        floors = (min_similarity, self._config.min_similarity)
+        floor = max((floor for floor in floors if floor is not None), default=-1.0)
+        return self._judge(facets(question), neighbours, floor, self._limit)
+
+    def _nearest(self, partition: bytes, vector: Vector, now_at: float) -> list[Neighbour]:
+        while (index := self._partitions.get(partition)) is not None:
+            neighbours = index.nearest(vector, self._config.candidates)
+            old = [n for n in neighbours if self._kept[n.entry_id].expires_at <= now_at]
+            if not old:
+                return neighbours
+            for neighbour in old:
+                self.remove(neighbour.entry_id)
+        return []
+
+    def _judge(
+        self, asked: Facets, neighbours: list[Neighbour], floor: float, limit: float
+    ) -> Found:
+        accepted: list[Candidate] = []
+        refusals: list[tuple[MissReason, str]] = []
+        nearest: Candidate | None = None
+        for neighbour in neighbours:
+            comparison = compare(self._kept[neighbour.entry_id].facets, asked)
+            # Rounding may carry a cosine past 1.
+            similarity = min(1.0, max(-1.0, neighbour.similarity))
+            risk = self._risk.risk(similarity, comparison)
+            candidate = Candidate(neighbour.entry_id, similarity, risk)
+            nearest = nearest or candidate
+            if similarity < floor:
+                refusals.append((MissReason.NOTHING_NEAR, f"{similarity:.3f} < {floor:.3f}"))
+            elif comparison.veto:
+                refusals.append((MissReason.VETO, comparison.veto))
+            elif risk > limit:
+                refusals.append((MissReason.RISKY, f"risk {risk:.3f} > {limit:.3f}"))
+            else:
+                accepted.append(candidate)
+        if accepted:
+            accepted.sort(key=lambda one: (one.risk, one.entry_id))
+            return Found(tuple(accepted), None, nearest=nearest)
+        # The nearest's refusal speaks for all.
+        return Found((), *refusals[0], nearest=nearest)
+
+    def add(
+        self,
+        entry_id: EntryId,
+        partition: bytes,
+        question: str,
+        vector: Vector,
+        expires_at: float,
+    ) -> None:
+        """Let `question` be found from now on; raises CacheError."""
+        if entry_id in self._kept:
+            raise DuplicateEntry(entry_id)
+        kept = _Kept(partition, facets(question), expires_at)
+        index = self._partitions.get(partition) or FaissIndex()
+        index.add(entry_id, vector)
+        self._partitions[partition] = index
+        self._kept[entry_id] = kept
+
+    def remove(self, entry_id: EntryId) -> None:
+        """Forget an entry; one that is not kept is no fault. Raises CacheError."""
+        kept = self._kept.get(entry_id)
+        if kept is None:
+            return
+        index = self._partitions[kept.partition]
+        index.remove(entry_id)
+        del self._kept[entry_id]
+        if not len(index):
+            del self._partitions[kept.partition]
+
+    def statistics(self) -> Statistics:
+        """Sizes as they are now."""
+        return Statistics(len(self._kept), len(self._partitions), self._limit)
