@@ -226,20 +226,10 @@ def vectors_of(examples: Sequence[Example], encoder: TextEncoder, work: Path) ->
     What was encoded is kept in `work` shard by shard, so that an interrupted run goes on where it
     stopped; the name tells encoder and text, so that a kept vector never stands for another.
     """
-    missing = [i for i, example in enumerate(examples) if example.vector is None]
-    made = encode_texts([examples[i].query for i in missing], encoder, work)
-    width = made.shape[1] if len(made) else len(_vector(examples[0]))
-    result = np.empty((len(examples), width), np.float32)
-    for i, example in enumerate(examples):
-        if example.vector is not None:
-            result[i] = example.vector
-    result[missing] = made
-    return result
-
-
-def _vector(example: Example) -> NDArray[np.float32]:
-    assert example.vector is not None, "asked only of examples that bring one"  # noqa: S101 - ours
-    return example.vector
+    missing = [example.query for example in examples if example.vector is None]
+    made = iter(encode_texts(missing, encoder, work))
+    found = [next(made) if e.vector is None else e.vector for e in examples]
+    return np.array(found, np.float32)
 
 
 def encode_texts(texts: Sequence[str], encoder: TextEncoder, work: Path) -> Vectors:

@@ -1,0 +1,49 @@
+"""The command line: what is refused is refused in one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgpack
+import pyarrow.parquet as pq
+import pytest
+
+from sidecar.traffic.record import AttemptRecord, FeedbackRecord, Record, RequestRecord, to_map
+from train.__main__ import NOT_BUILT, main
+
+
+@pytest.mark.parametrize("verb", NOT_BUILT)
+def test_verbs_of_later_versions_are_refused_by_name(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A verb that is not built says so and does nothing."""
+    assert main([verb]) == 2
+    assert f"`{verb}` is not built yet" in capsys.readouterr().err
+
+
+def test_faults_are_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No trace for what the caller can mend."""
+    out = str(tmp_path / "log.csv")
+    assert main(["export-log", "--traffic", str(tmp_path), "--out", out]) == 2
+    assert main(["export-log", "--traffic", str(tmp_path / "no"), "--out", out[:-3] + "jsonl"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_log_is_exported_whole(ending: str, tmp_path: Path) -> None:
+    """Every record comes out, requests and feedback alike."""
+    attempt = AttemptRecord(tier="small", model="m", upstream="u", outcome="answered")
+    records: list[Record] = [
+        RequestRecord(request_id="1", at=1.0, tenant="t", attempts=(attempt,), tags=("a",)),
+        FeedbackRecord(request_id="1", at=2.0, tenant="t", score=1.0),
+    ]
+    packed = b"".join(msgpack.packb(to_map(record)) for record in records)
+    (tmp_path / "1.msgpack").write_bytes(packed + b"\x85torn")
+    out = tmp_path / f"log.{ending}"
+    assert main(["export-log", "--traffic", str(tmp_path), "--out", str(out), "--json"]) == 0
+    if ending == "parquet":
+        table = pq.read_table(out).to_pylist()
+        assert [row["kind"] for row in table] == ["request", "feedback"]
+        assert table[0]["tags"] == ["a"]
+    else:
+        assert len(out.read_text().splitlines()) == 2
