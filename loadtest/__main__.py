@@ -61,8 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         found = asyncio.run(_VERBS[args.verb].report(args))
-    except (NotReady, OSError) as fault:
-        print(f"loadtest {args.verb}: {fault}", file=sys.stderr)
+    except (NotReady, OSError, ExceptionGroup) as fault:
+        told = fault.exceptions[0] if isinstance(fault, ExceptionGroup) else fault
+        print(f"loadtest {args.verb}: {told}", file=sys.stderr)
         return 2
     write(found, json_to=args.json, html_to=getattr(args, "html", None))
     return 0 if found.is_good else 1

@@ -89,14 +89,20 @@ def _length(head: bytes) -> int:
 
 
 async def rate(url: str, raws: Sequence[bytes], *, at_once: int) -> float:
-    """Requests a second: all of `raws`, over `at_once` connections."""
+    """Requests a second: all of `raws`, over `at_once` connections.
+
+    Raises:
+        ConnectionError: One of them was not answered by 200; inside an ExceptionGroup.
+    """
     waiting = iter(raws)
 
     async def sender() -> None:
         connection = await Connection.to(url)
         try:
             for raw in waiting:
-                await connection.exchange(raw)
+                head = (await connection.exchange(raw)).head
+                if not head.startswith(b"HTTP/1.1 200 "):
+                    raise ConnectionError(f"{url} answered {head[:40]!r}: no rate is worth that")
         finally:
             await connection.close()
 
