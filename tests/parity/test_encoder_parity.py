@@ -1,4 +1,4 @@
-"""The real bundle against sentence-transformers: by its committed vectors, and on real questions."""
+"""The real bundle against sentence-transformers, by the vectors that the project keeps of it."""
 
 from __future__ import annotations
 
