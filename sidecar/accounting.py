@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
@@ -30,8 +30,8 @@ class Log(Protocol):
 class Meter(Protocol):
     """Where counts go."""
 
-    def request(self, ledger: Ledger, *, tier: str, cost_usd: Decimal, saved_usd: Decimal) -> None:
-        """One request is over."""
+    def request(self, ledger: Ledger, *, tiers: Sequence[str], saved_usd: Decimal) -> None:
+        """One request is over; `tiers` are the ladder's names, by place."""
         ...
 
 
@@ -155,9 +155,8 @@ class Accounting:
         if ledger.is_closed:
             return
         ledger.is_closed = True
-        facts = self._facts(ledger)
         spent, saved = self.cost_usd(ledger), self.saved_usd(ledger)
-        self._meter.request(ledger, tier=facts.get("tier", ""), cost_usd=spent, saved_usd=saved)
+        self._meter.request(ledger, tiers=self._ladder.names, saved_usd=saved)
         self._log.put(self._record(ledger, spent, saved))
 
     def _record(self, ledger: Ledger, spent: Decimal, saved: Decimal) -> RequestRecord:
@@ -196,7 +195,7 @@ class Accounting:
             probabilities=self._probabilities(ledger),
             propensity=decision.propensity if decision is not None else 1.0,
             quality=aim.quality if aim is not None else None,
-            attempts=self._attempts(outcome) if ledger.pays else (),
+            attempts=self._attempts(ledger) if ledger.pays else (),
             served_tier=facts.get("tier", ""),
             served_model=facts.get("model", ""),
             confidence=_confidence(outcome),
@@ -217,7 +216,8 @@ class Accounting:
             return None
         return dict(zip(self._ladder.names, ledger.decision.probabilities, strict=True))
 
-    def _attempts(self, outcome: Outcome | None) -> tuple[AttemptRecord, ...]:
+    def _attempts(self, ledger: Ledger) -> tuple[AttemptRecord, ...]:
+        attempts = ledger.outcome.attempts if ledger.outcome is not None else ledger.attempts
         return tuple(
             AttemptRecord(
                 tier=self._ladder[attempt.place].name,
@@ -232,7 +232,7 @@ class Accounting:
                 confidence=attempt.confidence,
                 answer=answer.text(attempt.body) if attempt.body is not None else "",
             )
-            for attempt in (outcome.attempts if outcome is not None else ())
+            for attempt in attempts
         )
 
 

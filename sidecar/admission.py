@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from sidecar.errors import AdmissionRefused, RequestError, UnknownCaller
+from sidecar.errors import AdmissionRefused, UnknownCaller
 
 ANONYMOUS: Final = "anonymous"
 _HASHED: Final = "sha256:"
@@ -114,7 +114,8 @@ class Admission:
 
 
 def _key(headers: Mapping[str, str]) -> str:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if token and scheme.lower() != "bearer":
-        raise RequestError("authorization: must be a bearer token")
-    return token.strip() or headers.get("x-api-key", "") or headers.get("api-key", "")
+    told = headers.get("authorization", "").strip()
+    scheme, _, token = told.partition(" ")
+    # Any other scheme is a key like any other word: it belongs to a tenant, or to none.
+    bearer = token.strip() if scheme.lower() == "bearer" else told
+    return bearer or headers.get("x-api-key", "") or headers.get("api-key", "")

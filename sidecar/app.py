@@ -129,7 +129,6 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         targets=Targets(ladder),
         ladder=ladder,
         cache_config=config.cache,
-        semantic_config=config.semantic,
         epoch=0,
         encoder_id=lasting.encoder_id,
         lookup=Lookup(
@@ -213,7 +212,8 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
 
         def reload() -> str:
             digest = sidecar.reload()
-            logger.info("config reloaded", extra={"facts": {"config": digest}})
+            facts = {"config": digest, "router": sidecar.pipeline().router.version}
+            logger.info("config reloaded", extra={"facts": facts})
             return digest
 
         def reload_or_tell() -> None:

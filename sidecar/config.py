@@ -366,6 +366,10 @@ def _doubles(names: Sequence[str]) -> set[str]:
     return {name for name in names if names.count(name) > 1}
 
 
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
 def _converter() -> cattrs.Converter:
     """Strict: a number is not a word, and an unknown key is a fault."""
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
@@ -404,7 +408,7 @@ def _converter() -> cattrs.Converter:
             raise ValueError(f"must be one of {', '.join(map(str, get_args(kind)))}")
         return value
 
-    converter.register_structure_hook_func(lambda kind: get_origin(kind) is Literal, word)
+    converter.register_structure_hook_func(_is_literal, word)
     either = one_of((int, float, str), "a number or a name", lambda value: value)
     for kind in (float | str, str | float):
         converter.register_structure_hook(kind, either)

@@ -57,6 +57,7 @@ class Job:
         decision: What it said.
         deadline: The caller's.
         headers: The caller's headers that go upstream.
+        attempts: Every call made is added here as it ends, so that a climb that fails tells them.
     """
 
     body: Mapping[str, Any]
@@ -64,13 +65,14 @@ class Job:
     decision: Decision
     deadline: Deadline
     headers: Mapping[str, str]
+    attempts: list[Attempt] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Climb:
     """What one climb holds so far."""
 
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt]
     held: dict[int, Attempt] = field(default_factory=dict)
     headers: dict[int, Mapping[str, str]] = field(default_factory=dict)
     judgement: Judgement | None = None
@@ -101,7 +103,7 @@ class Dispatch:
             DeadlineExceeded: The caller's time ran out before any answer.
         """
         cascade = Cascade(entry=job.decision.entry, allowed=job.task.allowed)
-        climb, step = _Climb(), Step(Do.ASK, job.decision.entry)
+        climb, step = _Climb(job.attempts), Step(Do.ASK, job.decision.entry)
         # Final: no answer will be judged, so the first tier that answers may be relayed at once.
         live = publish if job.decision.final else None
         while step.do is Do.ASK:

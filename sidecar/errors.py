@@ -39,7 +39,7 @@ class SidecarError(Exception):
         retry_after_s: Seconds after which asking again makes sense; None if never.
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
     kind: ClassVar[str] = "internal_error"
     code: str | None = None
     param: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cache.entry import Hit, Miss
@@ -13,7 +13,7 @@ from sidecar.admission import Caller
 from sidecar.chat import ChatRequest
 from sidecar.deadline import Deadline
 from sidecar.options import Options
-from sidecar.outcome import Outcome
+from sidecar.outcome import Attempt, Outcome
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Target
 
@@ -71,6 +71,7 @@ class Ledger:
         hit: The entry that is served.
         miss: Why there is none; carries the vector.
         decision: Where the climb began.
+        attempts: The calls made so far by the climb that this request leads.
         outcome: What became of it.
         relayed_place: The tier whose stream is being relayed as it comes.
         pays: This request is billed for the climb; of all who share it, one is.
@@ -86,6 +87,7 @@ class Ledger:
     hit: Hit | None = None
     miss: Miss | None = None
     decision: Decision | None = None
+    attempts: list[Attempt] = field(default_factory=list)
     outcome: Outcome | None = None
     relayed_place: int | None = None
     pays: bool = True

@@ -18,7 +18,7 @@ import orjson
 
 from cache.entry import Entry, Hit, Miss, MissReason
 from cache.key import Scope, keys
-from cache.policy import CacheConfig, SemanticConfig, permit, storable
+from cache.policy import CacheConfig, permit, storable
 from router.decision import Decision, Task
 from router.errors import RouterError
 from router.tiers import Ladder
@@ -41,6 +41,11 @@ CALLER_LEFT_STATUS: Final = 499
 
 class Router(Protocol):
     """The half of the router that is asked before any answer is seen."""
+
+    @property
+    def version(self) -> str:
+        """Of its artifact."""
+        ...
 
     def decide(self, task: Task, dice: float = 1.0) -> Decision:
         """Raises RouterError."""
@@ -78,7 +83,6 @@ class Pipeline:
     targets: Targets
     ladder: Ladder
     cache_config: CacheConfig
-    semantic_config: SemanticConfig
     epoch: int
     encoder_id: str
     lookup: Lookup
@@ -203,6 +207,7 @@ class Pipeline:
             decision=ledger.decision,
             deadline=inquiry.deadline,
             headers=inquiry.options.upstream_headers,
+            attempts=ledger.attempts,
         )
         outcome = await self.dispatch.climb(job, publish if inquiry.request.stream else None)
         self._keep(ledger, aim, outcome)

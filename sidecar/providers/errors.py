@@ -23,7 +23,7 @@ class UpstreamRefused(ProviderError):
 
     Attributes:
         upstream: Name of the upstream.
-        upstream_status: Its HTTP status.
+        status: Its HTTP status, and so the caller's.
         body: Its JSON body if it had OpenAI's error shape, else None.
         headers: Its headers that pass through (`retry-after`, `x-ratelimit-*`, `x-request-id`).
     """
@@ -31,13 +31,13 @@ class UpstreamRefused(ProviderError):
     def __init__(
         self,
         upstream: str,
-        upstream_status: int,
+        status: int,
         body: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(f"upstream {upstream} answered {upstream_status}")
+        super().__init__(f"upstream {upstream} answered {status}")
         self.upstream = upstream
-        self.upstream_status = upstream_status
+        self.status = status
         self.body = body
         self.headers = dict(headers or {})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from sidecar.encoder.batcher import BatchReport
 from sidecar.ledger import Ledger
+from sidecar.outcome import Outcome
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -121,9 +122,11 @@ class Metrics:
         """The registry as Prometheus reads it."""
         return generate_latest(self._registry)
 
-    def request(self, ledger: Ledger, *, tier: str, cost_usd: Decimal, saved_usd: Decimal) -> None:
+    def request(self, ledger: Ledger, *, tiers: Sequence[str], saved_usd: Decimal) -> None:
         """One request is over; see accounting.Meter."""
         watch, stream = ledger.inquiry.watch, str(ledger.inquiry.request.stream).lower()
+        served = ledger.outcome.served.place if ledger.outcome is not None else None
+        tier = ledger.hit.entry.tier if ledger.hit else "" if served is None else tiers[served]
         self._requests.labels(ledger.cache, tier, str(ledger.status), stream).inc()
         self._latency.labels(ledger.cache).observe(watch.total_ms() / 1e3)
         self._overhead.labels(ledger.cache).observe(watch.overhead_ms() / 1e3)
@@ -137,20 +140,18 @@ class Metrics:
             self._similarity.observe(ledger.hit.similarity)
             self._risk.inc(ledger.hit.risk)
         if ledger.outcome is not None and ledger.pays:
-            self._spent(ledger, tier, cost_usd)
+            self._climbed(ledger.outcome, tiers)
         (self._saved if saved_usd >= 0 else self._overspent).inc(abs(float(saved_usd)))
 
-    def _spent(self, ledger: Ledger, tier: str, cost_usd: Decimal) -> None:
-        outcome = ledger.outcome
-        assert outcome is not None  # noqa: S101 - asked for only then
-        self._cost.labels(tier).inc(float(cost_usd))
-        self._tokens.labels(tier, "in").inc(sum(a.tokens_in for a in outcome.attempts))
-        self._tokens.labels(tier, "out").inc(sum(a.tokens_out for a in outcome.attempts))
+    def _climbed(self, outcome: Outcome, tiers: Sequence[str]) -> None:
         self._escalations.inc(outcome.escalations)
+        self._decisions.labels(tiers[outcome.decision.entry], outcome.decision.reason).inc()
         for attempt in outcome.attempts:
-            self._attempts.labels(str(attempt.place), attempt.outcome).inc()
-        decision = outcome.decision
-        self._decisions.labels(str(decision.entry), decision.reason).inc()
+            tier = tiers[attempt.place]
+            self._attempts.labels(tier, attempt.outcome).inc()
+            self._cost.labels(tier).inc(float(attempt.cost_usd))
+            self._tokens.labels(tier, "in").inc(attempt.tokens_in)
+            self._tokens.labels(tier, "out").inc(attempt.tokens_out)
 
     def feedback(self, score: float | None) -> None:
         """One piece of feedback came in."""

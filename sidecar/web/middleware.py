@@ -29,14 +29,10 @@ def error_body(fault: SidecarError) -> dict[str, Any]:
 
 def error_response(fault: SidecarError) -> web.Response:
     """The whole answer to a request that ended in `fault`."""
-    headers: dict[str, str] = {}
-    status = fault.status
-    if isinstance(fault, UpstreamRefused):
-        status = fault.upstream_status
-        headers |= fault.headers
+    headers = dict(fault.headers) if isinstance(fault, UpstreamRefused) else {}
     if fault.retry_after_s is not None:
         headers["retry-after"] = f"{fault.retry_after_s:.0f}"
-    return json_response(error_body(fault), status=status, headers=headers)
+    return json_response(error_body(fault), status=fault.status, headers=headers)
 
 
 def json_response(

@@ -19,6 +19,9 @@ from sidecar.app import Lasting, Sidecar, build_lasting, data_plane
 from sidecar.config import parse_config
 
 DEMO = """
+[cache.lookup]
+budget_s = 30.0 # a slow machine must not turn a hit into a miss
+
 [[upstreams]]
 name = "demo"
 kind = "demo"

@@ -117,10 +117,11 @@ async def test_a_live_stream_tells_its_cost_at_the_end(start: Start) -> None:
 
 async def test_twenty_who_ask_at_once_are_one_call(start: Start) -> None:
     """One is billed; the others are told that they followed."""
-    sidecar = await start(DEMO.replace("speed = 0.0", "speed = 0.2"))
+    sidecar = await start(DEMO.replace("speed = 0.0", "speed = 3.0"))
     answers = await asyncio.gather(*(sidecar.ask(SUM) for _ in range(20)))
-    statuses = sorted(answer.headers["x-sidecar-cache"] for answer in answers)
-    assert statuses == ["coalesced"] * 19 + ["miss"]
+    statuses = [answer.headers["x-sidecar-cache"] for answer in answers]
+    assert statuses.count("miss") == 1
+    assert set(statuses) - {"miss", "hit-exact"} == {"coalesced"}
     paid = [a for a in answers if float(a.headers["x-sidecar-cost-usd"]) > 0]
     assert len(paid) == 1
     assert len({str(answer.body["choices"]) for answer in answers}) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.admission import Admission, TenantConfig, key_hash
-from sidecar.errors import AdmissionRefused, RequestError, UnknownCaller
+from sidecar.errors import AdmissionRefused, UnknownCaller
 
 SHOP = TenantConfig(name="shop", keys=("sk-shop", "sha256:" + key_hash("sk-hashed")))
 
@@ -52,10 +52,11 @@ def test_without_tenants_every_key_is_its_own() -> None:
     assert admission().identify({}).tenant == "anonymous"
 
 
-def test_basic_authorization_is_told_apart() -> None:
-    """A password is not mistaken for a key."""
-    with pytest.raises(RequestError):
-        admission().identify({"authorization": "Basic abc"})
+def test_another_scheme_is_a_key_like_any_other() -> None:
+    """No error that the bare provider would not have given; with tenants it belongs to none."""
+    assert admission().identify({"authorization": "Basic abc"}).tenant != "anonymous"
+    with pytest.raises(UnknownCaller):
+        admission(SHOP).identify({"authorization": "Basic sk-shop"})
 
 
 def test_places_are_counted_and_given_back() -> None:

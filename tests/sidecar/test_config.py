@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,7 +135,13 @@ def test_the_example_is_valid_and_names_every_key(monkeypatch: pytest.MonkeyPatc
     path = Path(__file__).parents[2] / "sidecar.example.toml"
     config = load_config(path)
     text = path.read_text()
-    sections = [config.server, config.encoder, config.cache, config.semantic, config.lookup]
+    sections: list[Any] = [
+        config.server,
+        config.encoder,
+        config.cache,
+        config.semantic,
+        config.lookup,
+    ]
     sections += [config.disk, config.router, config.traffic, config.telemetry]
     sections += [config.upstreams[0], config.tiers[0], config.tenants[0]]
     missing = [

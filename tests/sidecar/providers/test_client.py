@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
 
 from sidecar.deadline import Deadline
 from sidecar.errors import UpstreamGarbled
@@ -49,7 +49,7 @@ def vendor() -> Vendor:
 
 
 @pytest.fixture
-async def server(vendor: Vendor) -> AsyncIterator[TestServer]:
+async def server(vendor: Vendor) -> AsyncIterator[BaseTestServer[Any]]:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", vendor.handle)
     async with TestServer(app) as running:
@@ -62,7 +62,9 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-def upstream(server: TestServer, session: aiohttp.ClientSession, **fields: Any) -> HttpUpstream:
+def upstream(
+    server: BaseTestServer[Any], session: aiohttp.ClientSession, **fields: Any
+) -> HttpUpstream:
     config = EndpointConfig(name="u", base_url=str(server.make_url("/v1")), **fields)
     return HttpUpstream(config, session)
 
@@ -73,7 +75,7 @@ def call(**fields: Any) -> Call:
 
 
 async def test_every_field_goes_and_every_field_comes_back(
-    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """What we do not know passes through untouched, and only harmless headers come back."""
     completion = await upstream(server, session).ask(call())
@@ -91,7 +93,7 @@ async def test_every_field_goes_and_every_field_comes_back(
     ],
 )
 async def test_the_callers_key_goes_upstream_only_if_the_config_says_so(
-    server: TestServer,
+    server: BaseTestServer[Any],
     session: aiohttp.ClientSession,
     vendor: Vendor,
     api_key: str,
@@ -115,7 +117,7 @@ async def test_the_callers_key_goes_upstream_only_if_the_config_says_so(
     ],
 )
 async def test_what_is_no_answer_is_a_fault(
-    server: TestServer,
+    server: BaseTestServer[Any],
     session: aiohttp.ClientSession,
     vendor: Vendor,
     status: int,
@@ -134,7 +136,7 @@ async def test_what_is_no_answer_is_a_fault(
 
 
 async def test_a_refused_key_of_ours_is_our_fault_and_not_the_callers(
-    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """A 401 about the sidecar's own key would have the caller look for a fault in his."""
 
@@ -145,11 +147,11 @@ async def test_a_refused_key_of_ours_is_our_fault_and_not_the_callers(
     vendor.handler = refuse
     with pytest.raises(UpstreamBusy) as caught:
         await upstream(server, session, api_key="sk-ours").ask(call())
-    assert (caught.value.upstream_status, caught.value.body) == (502, None)
+    assert (caught.value.status, caught.value.body) == (502, None)
 
 
 async def test_a_connection_that_breaks_is_unreachable(
-    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """A reset is no answer."""
 
@@ -164,7 +166,7 @@ async def test_a_connection_that_breaks_is_unreachable(
 
 
 async def test_silence_is_too_slow(
-    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """The upstream's own timeout holds even where the caller has time."""
     gone = asyncio.Event()
@@ -184,7 +186,7 @@ async def streamed(upstream: HttpUpstream) -> list[Any]:
 
 
 async def test_a_stream_is_relayed_chunk_by_chunk(
-    server: TestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """`[DONE]` ends it and is not among the chunks."""
 
@@ -202,7 +204,7 @@ async def test_a_stream_is_relayed_chunk_by_chunk(
 
 
 async def test_json_where_a_stream_was_asked_for_is_garbled(
-    server: TestServer, session: aiohttp.ClientSession
+    server: BaseTestServer[Any], session: aiohttp.ClientSession
 ) -> None:
     """Relaying it would hang the caller's parser."""
     with pytest.raises(UpstreamGarbled):
@@ -210,7 +212,7 @@ async def test_json_where_a_stream_was_asked_for_is_garbled(
 
 
 async def test_an_answer_without_bound_is_refused(
-    server: TestServer,
+    server: BaseTestServer[Any],
     session: aiohttp.ClientSession,
     vendor: Vendor,
 ) -> None:

@@ -65,7 +65,7 @@ async def test_what_was_not_recorded_is_a_replay_miss(recording: Path, asked: Ca
     """Never an invented answer."""
     with pytest.raises(CallerAtFault) as caught:
         await ReplayUpstream("r", load_recording(recording)).ask(asked)
-    assert caught.value.upstream_status == 404
+    assert caught.value.status == 404
     assert caught.value.body is not None
     assert caught.value.body["error"]["code"] == "replay_miss"
 
