@@ -2,7 +2,7 @@
 
 The log shows one tier's answer to most questions and says of few whether it was right: far too
 little to grow trees on, and enough to learn where this traffic differs from what the parent was
-fitted on. So the heads stay, and a linear term over the question's row is added to each tier's
+fitted on. So the heads stay, and a linear term over the question's vector is added to each tier's
 log-odds: logistic regression with the parent's own log-odds as its offset and a prior that holds
 the term at zero. Without labels nothing moves; fifty labels move little; thousands move it far.
 """
@@ -20,18 +20,17 @@ from sklearn.model_selection import KFold
 from router.artifact import Artifact
 from router.calibration import logit
 from router.estimate import ArtifactEstimator
-from router.features import question_row
-from router.signals import question_signals
 from router.tiers import Ladder, Tier
 from train.dataset import Example, Vectors
 
 Numbers = NDArray[np.float64]
 
 BIAS_PRIOR: Final = 4.0
-WEIGHT_PRIOR: Final = 30.0
-"""Precisions of the normal priors on the constant and on each column's weight (rows of about
-length 1). Chosen: the constant as if 16 balanced labels had said "as the parent says"; a direction
-of meaning needs some hundred labels along it before it counts."""
+WEIGHT_PRIOR: Final = 1.0
+"""Precisions of the normal priors on the constant and on each weight of the (unit) vector. Chosen:
+the constant as if 16 balanced labels had said "as the parent says"; a direction of meaning may
+move the log-odds by about 1. The signals get no weight: they have no bounds, and a question unlike
+the labelled ones would be carried far away."""
 ROUNDS: Final = 12
 FOLDS: Final = 5
 
@@ -49,14 +48,8 @@ def shifted(
     parent: Artifact, examples: Sequence[Example], vectors: Vectors, *, seed: int
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """The parent's arrays with the shift added, and figures of it on labels kept apart."""
-    rows = np.array(
-        [
-            question_row(vector, question_signals(example.query))
-            for example, vector in zip(examples, vectors, strict=True)
-        ]
-    )
-    scale = _scale(parent)
-    unit = (rows - parent.shift.centre) / scale
+    dim = parent.dim
+    rows = np.asarray(vectors - parent.shift.centre[:dim], np.float64)
     arrays = {name: np.array(values) for name, values in parent.arrays.items()}
     metrics: dict[str, Any] = {}
     prior = _prior(parent, examples, vectors)
@@ -66,10 +59,10 @@ def shifted(
             continue
         label = np.array([_label(examples[i], tier) for i in told], float)
         weight = np.array([examples[i].weight for i in told])
-        x, offset = unit[told], prior[told, place]
+        x, offset = rows[told], prior[told, place]
         term = fit_shift(x, offset, label, weight)
         arrays["shift_bias"][place] += term[-1]
-        arrays["shift_weights"][:, place] += term[:-1] / scale
+        arrays["shift_weights"][:dim, place] += term[:-1]
         metrics[tier] = {"labels": len(told), **_kept_apart(x, offset, label, weight, seed)}
     return arrays, metrics
 
@@ -127,9 +120,3 @@ def _prior(parent: Artifact, examples: Sequence[Example], vectors: Vectors) -> N
 def _label(example: Example, tier: str) -> float | None:
     answer = example.answers.get(tier)
     return answer.correct if answer else None
-
-
-def _scale(parent: Artifact) -> Numbers:
-    """(columns,) that brings the parent's own rows to about length 1."""
-    scale: Numbers = np.asarray(parent.arrays["scale"], np.float64)
-    return scale * float(np.sqrt(len(scale)))
