@@ -204,7 +204,9 @@ async def _equivalence(
     tables, figures = _equivalence_report(path.name, rows, replies)
     note = (
         f"{path.name}: each pair in a namespace of its own; weighted by population_share, so that "
-        "coverage is a share of all questions, its interval by Wilson at the effective size."
+        "coverage is a share of all questions, its interval by Wilson at the effective size. Where "
+        "the cache was calibrated on these very rows, this shows that it does what it says, and is "
+        "no figure on unseen ones."
     )
     return tables, figures, note
 
