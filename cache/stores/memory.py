@@ -12,14 +12,14 @@ from typing import Final
 
 from cache.entry import Entry, EntryId
 
-ENTRY_OVERHEAD_BYTES: Final = 1_400
+ENTRY_OVERHEAD_BYTES: Final = 1_000
 """What an entry takes beside its body, question and vector: the entry, its two places in the
 dictionaries, its keys, decimals, names and the headers of bytes, text and array. Measured:
-`tracemalloc` over 10,000 entries of 384 dimensions, see `tests/cache/stores/test_memory.py`."""
+930 bytes by `tracemalloc` over 2,000 entries, see `tests/cache/stores/test_memory.py`."""
 
 
 def entry_bytes(entry: Entry) -> int:
-    """What `entry` takes of memory, in bytes; counts text at four bytes a character, the most."""
+    """What `entry` takes of memory, in bytes; and never less."""
     vector_bytes = entry.vector.nbytes if entry.vector is not None else 0
     # ASCII text takes one byte a character, any other up to four.
     width = 1 if entry.question.isascii() else 4

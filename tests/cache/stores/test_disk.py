@@ -1,0 +1,207 @@
+"""DiskStore: what is written comes back, what is torn does not, and killing it tears nothing."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cache.entry import Entry
+from cache.errors import StoreError
+from cache.stores.disk import DiskStore
+
+ENCODER = "encoder-a"
+
+
+def entry(entry_id: int, expires_at: float = 1e9, question: str = "Why?") -> Entry:
+    vector = np.random.default_rng(entry_id).normal(size=32).astype(np.float32)
+    return Entry(
+        entry_id=entry_id,
+        fingerprint=entry_id.to_bytes(20, "big"),
+        partition=b"p" * 20,
+        question=question,
+        vector=vector / np.float32(np.linalg.norm(vector)),
+        body=b'{"choices": []}' * (entry_id % 50 + 1),
+        tier="small",
+        model="m",
+        tokens_in=3,
+        tokens_out=4,
+        cost_usd=Decimal("0.000120"),
+        created_at=float(entry_id),
+        expires_at=expires_at,
+        tags=("a", "b"),
+    )
+
+
+def opened(folder: Path, encoder_id: str = ENCODER) -> DiskStore:
+    return DiskStore.open(folder / "cache.sqlite", encoder_id)
+
+
+def test_what_is_written_comes_back(tmp_path: Path) -> None:
+    """Every field, oldest first, after a restart; the vector to half precision."""
+    store = opened(tmp_path)
+    store.write([entry(2), entry(1), entry(3)], [])
+    store.write([entry(4)], [3])
+    store.close()
+    store = opened(tmp_path)
+    loaded = list(store.load(0.0))
+    assert [one.entry_id for one in loaded] == [1, 2, 4]
+    for one in loaded:
+        kept = entry(one.entry_id)
+        assert replace(one, vector=None).__repr__() == replace(kept, vector=None).__repr__()
+        assert one.vector is not None
+        assert kept.vector is not None
+        assert float(one.vector @ kept.vector) > 0.99999
+    assert store.size_bytes > 0
+    store.close()
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(question=st.text(), cost=st.decimals(0, 100, places=6), body=st.binary(max_size=50))
+def test_any_values_come_back(tmp_path: Path, question: str, cost: Decimal, body: bytes) -> None:
+    """`load(write(entry)) == entry`, whatever the text."""
+    store = DiskStore.open(tmp_path / f"{random.random()}", ENCODER)  # noqa: S311 - a name
+    store.write([replace(entry(1, question=question), cost_usd=cost, body=body)], [])
+    (loaded,) = store.load(0.0)
+    assert (loaded.question, loaded.cost_usd, loaded.body) == (question, cost, body)
+    store.close()
+
+
+def test_an_id_is_never_used_again(tmp_path: Path) -> None:
+    """Rule 1: not after its entry was removed, nor after a restart."""
+    store = opened(tmp_path)
+    assert store.max_entry_id() == 0
+    store.write([entry(7)], [])
+    store.write([], [7, 9])
+    store.close()
+    store = opened(tmp_path)
+    assert store.max_entry_id() == 9
+    assert list(store.load(0.0)) == []
+    store.close()
+
+
+def test_vectors_of_two_encoders_never_mix(tmp_path: Path) -> None:
+    """Rule 2: under another encoder an entry is found by its exact key only."""
+    store = opened(tmp_path)
+    store.write([entry(1)], [])
+    store.close()
+    store = opened(tmp_path, "encoder-b")
+    (loaded,) = store.load(0.0)
+    assert (loaded.partition, loaded.question, loaded.vector) == (None, "", None)
+    assert loaded.body == entry(1).body
+    store.close()
+
+
+def test_expired_rows_are_deleted_and_counted(tmp_path: Path) -> None:
+    """They take no room after the next start."""
+    store = opened(tmp_path)
+    store.write([entry(1, expires_at=5.0), entry(2)], [])
+    assert [one.entry_id for one in store.load(5.0)] == [2]
+    assert store.expired == 1
+    assert [one.entry_id for one in store.load(0.0)] == [2]
+    store.close()
+
+
+@pytest.mark.parametrize("column", ["body", "question", "vector", "expires_at", "fingerprint"])
+def test_a_row_that_was_changed_is_never_served(tmp_path: Path, column: str) -> None:
+    """Its checksum tells; it is deleted and counted."""
+    store = opened(tmp_path)
+    store.write([entry(1), entry(2)], [])
+    store.close()
+    raw = sqlite3.connect(tmp_path / "cache.sqlite")
+    raw.execute(f"UPDATE entries SET {column} = 'x' WHERE entry_id = 1")  # noqa: S608 - as listed
+    raw.commit()
+    raw.close()
+    store = opened(tmp_path)
+    assert [one.entry_id for one in store.load(0.0)] == [2]
+    assert store.dropped == 1
+    store.close()
+
+
+@pytest.mark.parametrize("damage", ["noise", "header", "pages", "another program's"])
+def test_a_file_that_is_none_of_ours_is_put_aside(tmp_path: Path, damage: str) -> None:
+    """Rule 3: the start is never refused; the old file is kept under another name."""
+    path = tmp_path / "cache.sqlite"
+    store = opened(tmp_path)
+    store.write([entry(i) for i in range(200)], [])
+    store.close()
+    whole = path.read_bytes()
+    if damage == "another program's":
+        path.unlink()
+        other = sqlite3.connect(path)
+        other.execute("CREATE TABLE theirs (x)")
+        other.close()
+    else:
+        noise = random.Random(0).randbytes(len(whole))  # noqa: S311 - not a secret
+        start = {"noise": 0, "header": 0, "pages": 4096}[damage]
+        end = 100 if damage == "header" else len(whole)
+        path.write_bytes(whole[:start] + noise[start:end] + whole[end:])
+    store = opened(tmp_path)
+    assert store.renamed_to is not None
+    assert store.renamed_to.exists()
+    store.write([entry(1)], [])
+    assert len(list(store.load(0.0))) == 1
+    store.close()
+
+
+def test_a_folder_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
+    """So that the sidecar can run without a disk."""
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreError):
+        DiskStore.open(tmp_path / "file" / "cache.sqlite", ENCODER)
+
+
+def test_a_closed_store_is_a_store_error(tmp_path: Path) -> None:
+    """As is every other fault of the library."""
+    store = opened(tmp_path)
+    store.close()
+    with pytest.raises(StoreError):
+        store.write([entry(1)], [])
+    with pytest.raises(StoreError):
+        store.max_entry_id()
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from test_disk import entry, opened
+store = opened(Path({folder!r}))
+first = store.max_entry_id() + 1
+for start in range(first, first + 100_000, 5):
+    store.write([entry(i) for i in range(start, start + 5)], [start - 5])
+    print(start + 4, flush=True)
+"""
+
+
+def test_killing_the_writer_tears_nothing(tmp_path: Path) -> None:
+    """Ten times: all that `write` returned from is there, nothing torn, no half transaction."""
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+    code = _WRITER.format(paths=paths, folder=str(tmp_path))
+    dice = random.Random(1)  # noqa: S311 - not a secret
+    for _ in range(10):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:  # noqa: S603 - ours
+            assert writer.stdout is not None
+            told = 0
+            for _ in range(dice.randrange(1, 40)):
+                told = int(writer.stdout.readline())
+            writer.send_signal(signal.SIGKILL)
+        store = opened(tmp_path)
+        ids = {one.entry_id for one in store.load(0.0)}
+        assert store.renamed_to is None
+        assert store.dropped == 0
+        assert store.max_entry_id() >= told
+        assert {told - 3, told - 2, told - 1, told} <= ids
+        assert store.max_entry_id() == max(ids)
+        assert (max(ids) % 5) == 0
+        store.close()

@@ -1,0 +1,179 @@
+"""The policy's tables, each rule tried both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cache.policy import (
+    CacheConfig,
+    CacheControl,
+    is_time_bound,
+    needs_context,
+    parse_cache_control,
+    permit,
+    storable,
+)
+
+CONFIG = CacheConfig()
+PLAIN = {"messages": [{"role": "user", "content": "What is a monad?"}]}
+
+
+def allowed(control: str = "", *, bypass: bool = False, **fields: Any) -> tuple[bool, bool, bool]:
+    made = permit(
+        {**PLAIN, **fields}, "What is a monad?", parse_cache_control(control), CONFIG, bypass=bypass
+    )
+    return made.read, made.write, made.semantic
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, (True, True, True)),
+        ({"n": 1, "temperature": None}, (True, True, True)),
+        ({"temperature": 0.5}, (True, True, True)),
+        ({"temperature": 0.51}, (False, False, False)),
+        ({"n": 2}, (False, False, False)),
+        ({"tools": [{"type": "function"}]}, (False, False, False)),
+        ({"control": "no-cache"}, (False, True, True)),
+        ({"control": "no-store"}, (False, False, False)),
+        ({"bypass": True}, (False, False, False)),
+    ],
+)
+def test_permit(fields: dict[str, Any], expected: tuple[bool, bool, bool]) -> None:
+    """May it read, write, and by meaning."""
+    assert allowed(**fields) == expected
+
+
+def test_more_than_text_is_exact_only() -> None:
+    """An image anywhere in the conversation, or no question at all."""
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {}}]}
+    body = {"messages": [image, *PLAIN["messages"]]}
+    for made in (
+        permit(body, "What is a monad?", CacheControl(), CONFIG),
+        permit(PLAIN, None, CacheControl(), CONFIG),
+    ):
+        assert (made.read, made.write, made.semantic) == (True, True, False)
+        assert made.reason
+
+
+def test_tools_may_be_allowed() -> None:
+    """By the operator alone."""
+    config = CacheConfig(cache_tool_calls=True)
+    assert permit({**PLAIN, "tools": [{}]}, "What?!x", CacheControl(), config).write
+
+
+def test_cache_control_is_read() -> None:
+    """Names in any case, unknown directives passed over."""
+    said = parse_cache_control("No-Cache, max-age=60, immutable, stale-if-error=5,only-if-cached")
+    assert said == CacheControl(
+        no_cache=True, only_if_cached=True, max_age_s=60.0, stale_if_error_s=5.0
+    )
+    assert parse_cache_control("") == CacheControl()
+
+
+@pytest.mark.parametrize("header", ["max-age", "max-age=-1", "max-age=x", "stale-if-error=1e3"])
+def test_a_bad_number_names_its_directive(header: str) -> None:
+    """The caller is told which."""
+    with pytest.raises(ValueError, match=header.partition("=")[0]):
+        parse_cache_control(header)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        "continue",
+        "Yes",
+        "why?",
+        "tell me more",
+        "and in French?",
+        "Please go on.",
+        "make it shorter",
+        "what about Spain?",
+        "can you explain that again?",
+        "Translate this into German",
+        "another one, please",
+        "who is she?",
+    ],
+)
+def test_a_turn_that_leans_on_another_needs_its_context(turn: str) -> None:
+    """Useless in a conversation of one message just as well."""
+    assert needs_context(turn)
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        "What is French for cat?",
+        "Why is the sky blue?",
+        "How do I continue a loop in Python?",
+        "Yes or no: is 7 prime?",
+        "Explain recursion",
+        "What about the Spanish armada made it fail?",
+        "2+2",
+        "Tell me more about black holes",
+    ],
+)
+def test_a_whole_question_needs_none(turn: str) -> None:
+    """Words of a follow-up inside a question that stands alone."""
+    assert not needs_context(turn)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is today's date?",
+        "What's the weather in Oslo today?",
+        "what time is it",
+        "latest news about the election",
+        "What is the current price of gold?",
+        "Is the shop open right now?",
+        "What date is 3 days after today?",
+        "Which day is today?",
+    ],
+)
+def test_a_question_of_the_moment_is_time_bound(question: str) -> None:
+    """Tomorrow its answer is another."""
+    assert is_time_bound(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What date is 3 days after 2024-02-27?",
+        "How many days are between 2024-01-01 and 2024-02-01?",
+        "What is the time complexity of quicksort?",
+        "How is today's youth different from that of the sixties?",
+        "What year was Rome founded?",
+        "How do weather forecasts work?",
+        "What is a news feed?",
+    ],
+)
+def test_a_question_with_a_date_is_not(question: str) -> None:
+    """Narrow, since what is time-bound is never cached."""
+    assert not is_time_bound(question)
+
+
+def answer(**fields: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "19", **fields.pop("message", {})}
+    return {"choices": [{"message": message, "finish_reason": "stop", **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (answer(), ""),
+        (answer(finish_reason="length"), "not finished"),
+        (answer(finish_reason=None), "not finished"),
+        (answer(message={"content": " "}), "empty"),
+        (answer(message={"content": None, "refusal": "no"}), "refused"),
+        (answer(message={"tool_calls": [{}]}), "calls a tool"),
+        ({"error": {}}, "no answer"),
+        ({"choices": []}, "no answer"),
+        (answer(message={"content": "x" * 2**20}), "too large"),
+    ],
+)
+def test_storable(body: dict[str, Any], reason: str) -> None:
+    """Only a complete answer is kept."""
+    assert storable(body, CONFIG) == reason

@@ -1,0 +1,73 @@
+"""RiskModel: its file, its risk and its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cache.errors import RiskModelError
+from cache.guard import compare, facets
+from cache.risk import DEFAULT_PATH, OperatingPoint, RiskModel
+
+MODEL = RiskModel.load()
+
+
+def point(risk: float, upper: float, hits: float) -> OperatingPoint:
+    return OperatingPoint(risk=risk, coverage=0.1, wrong_ratio=0.0, upper=upper, hits=hits)
+
+
+def test_the_shipped_model_serves_at_the_default_bound() -> None:
+    """And says no where its table shows none."""
+    limit = MODEL.limit(0.02)
+    assert limit is not None
+    assert 0.0 < limit < 0.1
+    assert MODEL.limit(0.001) is None
+
+
+def test_a_looser_bound_never_serves_less() -> None:
+    """Among the bounds that an operator sets."""
+    limits = [MODEL.limit(bound) or 0.0 for bound in (0.01, 0.02, 0.05, 0.1)]
+    assert limits == sorted(limits)
+
+
+def test_the_walk_ends_at_the_first_point_that_fails() -> None:
+    """A later one that holds by luck does not count; points of too few hits are stepped over."""
+    table = (point(0.01, 0.9, 10), point(0.02, 0.03, 100), point(0.03, 0.06, 200))
+    model = replace(MODEL, points=(*table, point(0.04, 0.01, 300)))
+    assert model.limit(0.05) == 0.02
+
+
+def test_risk_falls_with_similarity() -> None:
+    """For one pair of wordings."""
+    comparison = compare(facets("How do I bake bread?"), facets("How can I bake a bread?"))
+    risks = [MODEL.risk(similarity, comparison) for similarity in (0.8, 0.9, 0.97, 1.0)]
+    assert risks == sorted(risks, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda raw: raw[: len(raw) // 2],
+        lambda _: b"",
+        lambda _: b"[]",
+        lambda raw: raw.replace(b"sidecar-cache-risk/1", b"sidecar-cache-risk/0"),
+        lambda raw: raw.replace(b'"overlap"', b'"overlop"'),
+        lambda raw: raw.replace(b'"scale": ', b'"scale": -'),
+        lambda raw: raw + b" " * 2**20,
+    ],
+)
+def test_a_spoilt_file_is_refused(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    """By one error of ours, whatever is wrong with it."""
+    path = tmp_path / "risk.json"
+    path.write_bytes(spoil(DEFAULT_PATH.read_bytes()))
+    with pytest.raises(RiskModelError):
+        RiskModel.load(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    """By the same error."""
+    with pytest.raises(RiskModelError):
+        RiskModel.load(tmp_path / "none.json")
