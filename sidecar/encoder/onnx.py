@@ -6,7 +6,9 @@ text's vector would depend on its batch-mates: run 16 at a time, real questions 
 (1.5 ms a question against 2.4 in sixteens as they come, padding included). So int8 runs texts one
 by one, and each caller gets the vector of its own text whatever the batch. Float runs do not mix
 texts; sorted by length they gain from company (fp32 4.4 ms alone, 2.5 in sixteens).
-Measured: `python -m sidecar encoder bench`, 256 Quora questions of 21 tokens, one thread, AMD EPYC; table in docs/encoder.md.
+Measured: by running sessions of the bundle both ways, 256 Quora questions of 21 tokens, one thread,
+AMD EPYC (table in docs/encoder.md); `python -m sidecar encoder bench` shows the effect on its own
+questions.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ def test_an_encoder_agrees_with_itself() -> None:
 def test_a_moved_vector_shows() -> None:
     """In the least cosine, and in whose nearest it was."""
     moved = CORNER.copy()
-    moved[1] = (0.0, -1.0)
+    moved[1] = (-1.0, 0.0)
     parity = compare(moved, CORNER, ms_per_text=0.0)
-    assert parity.cosine_min == pytest.approx(-0.6)
+    assert parity.cosine_min == pytest.approx(-0.8)
     assert parity.same_nearest_ratio < 1.0
 
 
