@@ -24,7 +24,7 @@ from cache.guard import NAMES, compare, facets
         ("Flights from oslo to rome", "Flights from rome to oslo", "direction"),
         ("Where was the wheel invented?", "When was the wheel invented?", "asks"),
         ("Status of case D-7781", "Status of case D-7782", "number"),
-        ("Status of case AB12", "Status of case AB13", "id"),
+        ("Status of case ab12", "Status of case ab13", "id"),
         ('Translate "good day"', 'Translate "good night"', "id"),
         ("What does x < y mean?", "What does x > y mean?", "symbol"),
         ("Days until 3 March 2024", "Days until 4 March 2024", "number"),
