@@ -6,7 +6,7 @@ object is put together from a stream's chunks, so that an answer is kept alike h
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -22,8 +22,8 @@ decides how many times the caller's loop turns."""
 
 
 def fresh_id() -> str:
-    """An id for an answer that no vendor gave one to."""
-    return "chatcmpl-" + secrets.token_hex(12)
+    """An id for an answer that no vendor gave one to. Unique, and no secret."""
+    return f"chatcmpl-{random.getrandbits(96):024x}"
 
 
 def checked(body: object, upstream: str) -> dict[str, Any]:

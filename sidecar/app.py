@@ -289,7 +289,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
     Raises:
         ConfigError: A part cannot start.
     """
-    metrics, dice = Metrics(), random.SystemRandom().random
+    metrics, dice = Metrics(), random.Random().random  # noqa: S311 - sampling is no secret
     try:
         encoder = OnnxEncoder.load(config.encoder)
     except EncoderError as fault:
