@@ -9,8 +9,8 @@ from typing import Final
 TOKENS_PER_MTOK: Final = Decimal(1_000_000)
 
 CHARACTERS_PER_TOKEN: Final = 4
-"""Source: the measuring data counts tokens so (its README); OpenAI's help page on tokens says the
-same of English text. Only estimates before the call rest on it: bills rest on the vendor's usage."""
+"""Source: the measuring data counts tokens so (its README), and OpenAI's help page on tokens says
+the same of English text. Only estimates before a call rest on it; bills rest on the usage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ def vendor() -> Vendor:
 
 
 @pytest.fixture
-async def server(vendor: Vendor) -> AsyncIterator[BaseTestServer[Any]]:
+async def server(vendor: Vendor) -> AsyncIterator[BaseTestServer]:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", vendor.handle)
     async with TestServer(app) as running:
@@ -62,9 +62,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-def upstream(
-    server: BaseTestServer[Any], session: aiohttp.ClientSession, **fields: Any
-) -> HttpUpstream:
+def upstream(server: BaseTestServer, session: aiohttp.ClientSession, **fields: Any) -> HttpUpstream:
     config = EndpointConfig(name="u", base_url=str(server.make_url("/v1")), **fields)
     return HttpUpstream(config, session)
 
@@ -75,7 +73,7 @@ def call(**fields: Any) -> Call:
 
 
 async def test_every_field_goes_and_every_field_comes_back(
-    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """What we do not know passes through untouched, and only harmless headers come back."""
     completion = await upstream(server, session).ask(call())
@@ -93,7 +91,7 @@ async def test_every_field_goes_and_every_field_comes_back(
     ],
 )
 async def test_the_callers_key_goes_upstream_only_if_the_config_says_so(
-    server: BaseTestServer[Any],
+    server: BaseTestServer,
     session: aiohttp.ClientSession,
     vendor: Vendor,
     api_key: str,
@@ -117,7 +115,7 @@ async def test_the_callers_key_goes_upstream_only_if_the_config_says_so(
     ],
 )
 async def test_what_is_no_answer_is_a_fault(
-    server: BaseTestServer[Any],
+    server: BaseTestServer,
     session: aiohttp.ClientSession,
     vendor: Vendor,
     status: int,
@@ -136,7 +134,7 @@ async def test_what_is_no_answer_is_a_fault(
 
 
 async def test_a_refused_key_of_ours_is_our_fault_and_not_the_callers(
-    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """A 401 about the sidecar's own key would have the caller look for a fault in his."""
 
@@ -151,7 +149,7 @@ async def test_a_refused_key_of_ours_is_our_fault_and_not_the_callers(
 
 
 async def test_a_connection_that_breaks_is_unreachable(
-    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """A reset is no answer."""
 
@@ -166,7 +164,7 @@ async def test_a_connection_that_breaks_is_unreachable(
 
 
 async def test_silence_is_too_slow(
-    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """The upstream's own timeout holds even where the caller has time."""
     gone = asyncio.Event()
@@ -186,7 +184,7 @@ async def streamed(upstream: HttpUpstream) -> list[Any]:
 
 
 async def test_a_stream_is_relayed_chunk_by_chunk(
-    server: BaseTestServer[Any], session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
     """`[DONE]` ends it and is not among the chunks."""
 
@@ -204,7 +202,7 @@ async def test_a_stream_is_relayed_chunk_by_chunk(
 
 
 async def test_json_where_a_stream_was_asked_for_is_garbled(
-    server: BaseTestServer[Any], session: aiohttp.ClientSession
+    server: BaseTestServer, session: aiohttp.ClientSession
 ) -> None:
     """Relaying it would hang the caller's parser."""
     with pytest.raises(UpstreamGarbled):
@@ -212,7 +210,7 @@ async def test_json_where_a_stream_was_asked_for_is_garbled(
 
 
 async def test_an_answer_without_bound_is_refused(
-    server: BaseTestServer[Any],
+    server: BaseTestServer,
     session: aiohttp.ClientSession,
     vendor: Vendor,
 ) -> None:
