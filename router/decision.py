@@ -25,6 +25,7 @@ class Task:
         quality: 0 = always the cheapest allowed tier, 1 = the best answer whatever it costs; in
             between, the whole cost-quality curve.
         budget_usd: What this request may cost in all; None if the caller set no limit.
+        is_live: The answer is to be relayed as it comes, so that one tier is asked and no more.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Task:
     allowed: tuple[int, ...]
     quality: float
     budget_usd: float | None = None
+    is_live: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         coalesce=lasting.coalesce,
         router=router,
         quality=quality_of(config.router.quality),
+        relays_streams=config.router.streams == "live",
         dice=lasting.dice,
         dispatch=Dispatch(
             ladder=ladder,

@@ -77,6 +77,7 @@ class Pipeline:
         epoch: Part of every key; raised to forget everything at once.
         encoder_id: Part of every partition.
         quality: The point on the cost-quality curve where a request names none.
+        relays_streams: A stream is relayed as it comes, from one tier.
         dice: Gives a uniform draw in [0, 1), for exploration.
     """
 
@@ -89,6 +90,7 @@ class Pipeline:
     coalesce: Coalesce
     router: Router
     quality: float
+    relays_streams: bool
     dice: Callable[[], float]
     dispatch: Dispatch
     keeper: Keeper
@@ -198,6 +200,7 @@ class Pipeline:
             allowed=aim.target.allowed,
             quality=aim.quality,
             budget_usd=float(max_cost_usd) if max_cost_usd is not None else None,
+            is_live=inquiry.request.stream and self.relays_streams,
         )
         with inquiry.watch.hop("route"):
             ledger.decision = self._decide(task, is_pinned=aim.target.is_pinned)

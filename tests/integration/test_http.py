@@ -269,3 +269,36 @@ async def test_a_prompt_beyond_the_window_is_cached_exactly_only(start: Start) -
     assert first.headers["x-sidecar-miss-reason"].startswith("no_meaning")
     assert other.headers["x-sidecar-cache"] == "miss"
     assert (await sidecar.ask(long + "one?")).headers["x-sidecar-cache"] == "hit-exact"
+
+
+@pytest.mark.parametrize("streams", ["live", "held"])
+async def test_a_stream_is_relayed_or_judged_first_as_the_config_says(
+    start: Start, streams: str
+) -> None:
+    """Held, its confidence is known before the first word; live, nobody judged it."""
+    sidecar = await start(extra=f'[router]\nstreams = "{streams}"\n')
+    answer = await sidecar.ask(SUM, stream=True)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert ("x-sidecar-confidence" in answer.headers) == (streams == "held")
+    assert answer.body.rstrip().endswith("data: [DONE]")
+
+
+async def test_who_leaves_a_stream_leaves_nothing_behind(start: Start, tmp_path: Path) -> None:
+    """The call upstream ends, nothing half is kept, and the log says who left."""
+    async with AsyncExitStack() as stack:
+        slow = DEMO.replace("speed = 0.0", "speed = 5.0")
+        sidecar = await start(slow, extra=f'[traffic]\ndir = "{tmp_path}"\n', until=stack)
+        body = {
+            "model": "large",
+            "stream": True,
+            "messages": [{"role": "user", "content": SUM}],
+        }
+        async with sidecar.session.post(sidecar.url + "/v1/chat/completions", json=body) as told:
+            await told.content.readline()
+            told.close()
+        while sidecar.lasting.admission.in_flight or len(sidecar.lasting.coalesce):
+            await asyncio.sleep(0.01)
+        assert len(sidecar.lasting.store) == 0
+    (record,) = read_folder(tmp_path)
+    assert isinstance(record, RequestRecord)
+    assert (record.status, record.error) == (499, "CallerLeft")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 
@@ -235,3 +236,13 @@ def test_named_points_are_numbers_of_the_curve() -> None:
     assert quality_of("0.25") == 0.25
     with pytest.raises(ValueError, match="exploration"):
         RouterConfig(exploration=2)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_a_live_stream_is_one_tiers_alone(seed: int, quality: float) -> None:
+    """Words once sent cannot be taken back, so the decision is final, whatever it is."""
+    decision = ROUTER.decide(replace(_task(seed, quality=quality), is_live=True))
+    assert decision.final
+    assert decision.entry in (0, 1, 2)
+    assert decision.probabilities
