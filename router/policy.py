@@ -222,7 +222,12 @@ class Router:
         return [place for place in above if estimate.cost_usd[place] <= left]
 
     def _default_place(self, task: Task) -> int:
-        """The default tier, else the next allowed above it, else the highest allowed."""
+        """The default tier, else the next allowed above it, else the highest allowed.
+
+        The ends of the curve need no estimate: 0 is the cheapest, 1 the best.
+        """
+        if task.quality in (0.0, 1.0):
+            return task.allowed[0 if task.quality == 0.0 else -1]
         return next((p for p in task.allowed if p >= self._default), task.allowed[-1])
 
 

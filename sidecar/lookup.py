@@ -60,7 +60,9 @@ class LookupConfig:
         ValueError: The budget is not positive.
     """
 
-    budget_s: float = 0.1
+    # Chosen: a text that fills the window takes 20 ms on one thread of an older core, so that a
+    # burst of twenty still routes by its vectors; a model's answer takes seconds.
+    budget_s: float = 0.5
 
     def __post_init__(self) -> None:
         if self.budget_s <= 0:

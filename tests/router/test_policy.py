@@ -187,6 +187,8 @@ def test_without_artifact_or_vector_the_default_tier_is_asked() -> None:
     assert named.decide(_task(allowed=(0, 1))).entry == 1
     blind = Task(text="x", vector=None, tokens_in=1, turns=1, allowed=(0, 1, 2), quality=0.5)
     assert ROUTER.decide(blind).reason == "default"
+    assert ROUTER.decide(replace(blind, quality=0.0)).entry == 0
+    assert ROUTER.decide(replace(blind, quality=1.0)).entry == 2
 
 
 def test_exploration_logs_the_chance_of_each_entry() -> None:
