@@ -101,6 +101,7 @@ class DemoUser(HttpUser):  # type: ignore[misc]  # as above
             told = {
                 "request_id": outcome.reply.headers.get("x-sidecar-request-id", ""),
                 "score": float(outcome.is_right),
+                "correct_answer": asked.answer,
             }
             self.client.post("/v1/feedback", json=told, name="feedback")
 

@@ -131,7 +131,7 @@ class Dispatch:
         if live is not None:
             return cascade.after(Event.CONFIDENT)
         climb.judgement = self._judge.judge(job.task, job.decision, _views(job, climb.held))
-        judged = replace(attempt, confidence=climb.judgement.confidence)
+        judged = replace(attempt, confidence=_confidence(climb.judgement, place))
         climb.attempts[-1] = climb.held[place] = judged
         better = climb.judgement.next_place
         event = Event.CONFIDENT if better is None else Event.DOUBTFUL
@@ -204,6 +204,11 @@ class Dispatch:
             tokens_out=tokens_out,
             cost_usd=cost(self._ladder[place].price, tokens_in, tokens_out),
         )
+
+
+def _confidence(judgement: Judgement, place: int) -> float:
+    """Of the answer at `place`, which need not be the best of those held."""
+    return judgement.probabilities[place] if judgement.probabilities else judgement.confidence
 
 
 def _out_of_time(climb: _Climb) -> Step:

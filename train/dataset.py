@@ -71,6 +71,7 @@ class Answered:
         cost_usd: What it cost.
         correct: How good it was, 0 to 1; None if nobody said.
         finish_reason: The vendor's word.
+        confidence: The chance of sufficing that it was judged by; None if it was not judged.
     """
 
     text: str
@@ -79,6 +80,7 @@ class Answered:
     cost_usd: float
     correct: float | None
     finish_reason: str = "stop"
+    confidence: float | None = None
 
     @property
     def view(self) -> AnswerView:
@@ -98,6 +100,7 @@ class Example:
         domain: Where it comes from, for tables by domain; empty if not said.
         vector: (dim,) float32, if it came with the record.
         weight: One over the chance with which its entry tier was drawn, at most MAX_WEIGHT.
+        artifact: Version of the artifact that routed and judged it; empty if none did.
     """
 
     query: str
@@ -105,6 +108,7 @@ class Example:
     domain: str = ""
     vector: NDArray[np.float32] | None = None
     weight: float = 1.0
+    artifact: str = ""
 
     @property
     def tokens_in(self) -> int:
@@ -190,6 +194,7 @@ def _labelled(request: RequestRecord, told: FeedbackRecord, encoder_id: str) -> 
             cost_usd=float(attempt.cost_usd),
             correct=_label(attempt, request.served_tier, told),
             finish_reason=attempt.finish_reason,
+            confidence=attempt.confidence,
         )
         for attempt in request.attempts
         if attempt.outcome == "answered"
@@ -202,6 +207,7 @@ def _labelled(request: RequestRecord, told: FeedbackRecord, encoder_id: str) -> 
         answers=answers,
         vector=unpacked_vector(request.vector) if is_same else None,
         weight=min(MAX_WEIGHT, 1.0 / max(request.propensity, 1e-6)),
+        artifact=request.artifact,
     )
 
 

@@ -106,14 +106,26 @@ def _log_loss(odds: Numbers, label: Numbers, weight: Numbers) -> float:
 
 
 def _prior(parent: Artifact, examples: Sequence[Example], vectors: Vectors) -> Numbers:
-    """(n, tiers) the parent's log-odds of each tier before any answer."""
+    """(n, tiers) the parent's log-odds of each tier's answer, by all that was known of it.
+
+    Where the parent itself judged the answer, that is its confidence: an answer is served because
+    it looked right, and so labels come from the better-looking ones. Against the odds before any
+    answer they would make a tier seem better than it is; given its looks they are fair.
+    """
     ladder = Ladder([Tier(name=name, model=name) for name in parent.tiers])
     estimator = ArtifactEstimator(ladder, parent)
     chances = []
     for example, vector in zip(examples, vectors, strict=True):
         estimate = estimator.estimate(example.task(vector, len(ladder), 0.5), {})
         assert estimate is not None, "a vector of the parent's width"  # noqa: S101 - a bug of ours
-        chances.append(estimate.right)
+        judged = example.answers if example.artifact == parent.version else {}
+        confidences = [judged[tier].confidence if tier in judged else None for tier in parent.tiers]
+        chances.append(
+            [
+                before if after is None else after
+                for before, after in zip(estimate.right, confidences, strict=True)
+            ]
+        )
     return logit(np.array(chances))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -22,12 +23,13 @@ from sidecar.traffic.record import (
     to_map,
 )
 from train import report
-from train.dataset import TextEncoder, read_tier3, read_traffic, vectors_of
+from train.dataset import Answered, Example, TextEncoder, read_tier3, read_traffic, vectors_of
 from train.errors import DataError
 from train.evaluate import evaluate, gist
 from train.fit import from_data, from_traffic, share_table
 from train.learn import rowset
 from train.replay import ladder_of, tiers_of
+from train.shift import shifted
 from train.trees import DEFAULT, fit_trees, forest_of
 
 
@@ -216,6 +218,36 @@ def test_labels_from_traffic_shift_the_parent_by_their_number(
     assert small[0] - small[1] < 0.35
     assert small[2] < 0.3
     assert len({round(chance[2], 9) for chance in chances}) == 1
+
+
+def test_answers_judged_as_good_as_they_are_shift_nothing(
+    fitted: Path, encoder: TextEncoder
+) -> None:
+    """Served answers are those that looked right; their labels are held against those looks."""
+    parent = Artifact.load(fitted)
+    examples = [
+        Example(
+            query=f"Number {place}?",
+            answers={
+                "small": Answered(
+                    text="x",
+                    tokens_in=1,
+                    tokens_out=1,
+                    cost_usd=0.0,
+                    correct=0.97,
+                    confidence=0.97,
+                )
+            },
+            artifact=parent.version,
+        )
+        for place in range(50)
+    ]
+    vectors = encoder.encode([example.query for example in examples]).vectors
+    arrays, _ = shifted(parent, examples, vectors, seed=0)
+    assert np.allclose(arrays["shift_bias"], parent.arrays["shift_bias"], atol=1e-6)
+    strangers = [replace(example, artifact="another") for example in examples]
+    moved, _ = shifted(parent, strangers, vectors, seed=0)
+    assert not np.allclose(moved["shift_bias"], parent.arrays["shift_bias"], atol=1e-2)
 
 
 def _one_row(folder: Path) -> Path:
