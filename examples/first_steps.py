@@ -16,7 +16,7 @@ QUESTIONS = (
     ("the same again: an exact hit", "What is 12 plus 7?"),
     ("in other words: a semantic hit", "How much is twelve plus seven?"),
     ("a look-alike: never that hit", "How much is twelve plus eight?"),
-    ("a harder one: an escalation", "Start with 17, multiply by 6, subtract 9. What do you get?"),
+    ("a harder one: an escalation", "Take 17, multiply by 6, subtract 9 and divide by 3."),
 )
 SHOWN = ("cache", "similarity", "tier", "escalations", "confidence", "cost-usd", "saved-usd")
 

@@ -40,6 +40,8 @@ def configure(config: TelemetryConfig) -> logging.Logger:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # aiohttp logs what it could not parse, and with it whatever stood there: a key, perhaps.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     logger = logging.getLogger(LOGGER)
     logger.setLevel(config.log_level.upper())
     return logger

@@ -8,7 +8,7 @@ meaning of an old one changes, and `from_map` refuses a schema that it does not 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -171,7 +171,15 @@ _KINDS: Final[dict[str, type[RequestRecord | FeedbackRecord]]] = {
 def to_map(record: Record) -> dict[str, Any]:
     """The record as plain values, ready for msgpack."""
     kind = "request" if isinstance(record, RequestRecord) else "feedback"
-    return {"schema": SCHEMA, "kind": kind, **asdict(record)}
+    values = {"schema": SCHEMA, "kind": kind, **_shallow(record)}
+    if isinstance(record, RequestRecord):
+        values["attempts"] = [_shallow(attempt) for attempt in record.attempts]
+    return values
+
+
+def _shallow(record: Record | AttemptRecord) -> dict[str, Any]:
+    """`dataclasses.asdict` less its deep copies: the values are about to be packed anyway."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def from_map(values: Mapping[str, Any]) -> Record:
