@@ -71,7 +71,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pipeline:
-    """The parts that a request passes, in its order. Built by `app.py`, swapped whole on reload.
+    """The parts that a request passes, in its order. Built by `assembly.py`, swapped whole on reload.
 
     Attributes:
         epoch: Part of every key; raised to forget everything at once.

@@ -15,7 +15,8 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestServer
 
-from sidecar.app import Lasting, Sidecar, build_lasting, data_plane
+from sidecar.app import Sidecar, data_plane
+from sidecar.assembly import Lasting, build_lasting
 from sidecar.config import parse_config
 
 DEMO = """

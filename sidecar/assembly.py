@@ -1,0 +1,260 @@
+"""Every part of a running sidecar, built from a `Config` and handed to the next one's constructor.
+
+Two kinds of part: what lives as long as the process (encoder, cache, log, connections), and what a
+reload replaces (ladder, router, prices, upstreams), which is one `Pipeline`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from cache.errors import CacheError
+from cache.risk import RiskModel
+from cache.semantic import SemanticCache
+from cache.stores.disk import DiskStore
+from cache.stores.memory import MemoryStore
+from router.artifact import DEFAULT, Artifact
+from router.errors import ArtifactError, RouterError
+from router.policy import Router, quality_of
+from router.tiers import Ladder
+from sidecar import __version__
+from sidecar.accounting import Accounting
+from sidecar.admission import Admission
+from sidecar.coalesce import Coalesce
+from sidecar.config import Config, UpstreamConfig
+from sidecar.dispatch import Dispatch
+from sidecar.encoder.batcher import Batcher
+from sidecar.encoder.onnx import OnnxEncoder
+from sidecar.errors import ConfigError, EncoderError
+from sidecar.keeper import Keeper
+from sidecar.lookup import Lookup
+from sidecar.pipeline import Pipeline
+from sidecar.providers.client import EndpointConfig, HttpUpstream
+from sidecar.providers.demo import DemoUpstream
+from sidecar.providers.replay import ReplayUpstream, load_recording
+from sidecar.providers.wire import Upstream
+from sidecar.targets import Targets
+from sidecar.telemetry.metrics import Metrics
+from sidecar.traffic.writer import NoLog, TrafficWriter
+
+MAX_CONNECTIONS: Final = 512
+"""Chosen: to all upstreams together; a vendor's own limit is met long before."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Lasting:
+    """The parts that outlive a reload."""
+
+    metrics: Metrics
+    log: TrafficWriter | NoLog
+    encoder_id: str
+    batcher: Batcher
+    index: SemanticCache
+    store: MemoryStore
+    keeper: Keeper
+    coalesce: Coalesce
+    session: aiohttp.ClientSession
+    admission: Admission
+    dice: Callable[[], float]
+    logger: logging.Logger
+
+
+def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
+    """All that a reload replaces, built from `config`.
+
+    Raises:
+        ConfigError: The artifact or a recording cannot be used.
+    """
+    ladder = Ladder([tier.tier() for tier in config.tiers])
+    router = build_router(config, ladder, lasting.encoder_id, lasting.logger)
+    upstreams = {each.name: build_upstream(each, lasting.session) for each in config.upstreams}
+    accounting = Accounting(
+        ladder=ladder,
+        artifact_version=router.version,
+        config_hash=config.digest,
+        encoder_id=lasting.encoder_id,
+        log=lasting.log,
+        meter=lasting.metrics,
+    )
+    return Pipeline(
+        targets=Targets(ladder),
+        ladder=ladder,
+        cache_config=config.cache,
+        epoch=0,
+        encoder_id=lasting.encoder_id,
+        lookup=Lookup(
+            store=lasting.store,
+            encoder=lasting.batcher,
+            index=lasting.index,
+            config=config.lookup,
+            serves_by_meaning=config.semantic.mode == "on",
+        ),
+        coalesce=lasting.coalesce,
+        router=router,
+        quality=quality_of(config.router.quality),
+        relays_streams=config.router.streams == "live",
+        dice=lasting.dice,
+        dispatch=Dispatch(
+            ladder=ladder,
+            judge=router,
+            upstreams=[[upstreams[name] for name in tier.upstreams] for tier in config.tiers],
+        ),
+        keeper=lasting.keeper,
+        accounting=accounting,
+    )
+
+
+def build_router(config: Config, ladder: Ladder, encoder_id: str, logger: logging.Logger) -> Router:
+    """The router with the artifact that the config names, else with the one that comes along.
+
+    The artifact that comes along knows tiers called small, medium and large. A ladder of other
+    names runs without it, in default mode, and says so; an artifact asked for by name must fit.
+
+    Raises:
+        ConfigError: The artifact asked for cannot be used.
+    """
+    try:
+        artifact = Artifact.load(Path(config.router.artifact or DEFAULT))
+        artifact.check_encoder(encoder_id)
+        return Router(ladder=ladder, artifact=artifact, config=config.router)
+    except RouterError as fault:
+        if config.router.artifact or not isinstance(fault, ArtifactError):
+            raise ConfigError([f"router.artifact: {fault}"]) from fault
+        logger.warning("the router runs without an artifact: %s", fault)
+        return Router(ladder=ladder, artifact=None, config=config.router)
+
+
+def build_upstream(config: UpstreamConfig, session: aiohttp.ClientSession) -> Upstream:
+    """The upstream that one `[[upstreams]]` describes.
+
+    Raises:
+        ConfigError: A recording cannot be read.
+    """
+    match config.kind:
+        case "demo":
+            return DemoUpstream(config.name, speed=config.speed)
+        case "replay":
+            return ReplayUpstream(config.name, load_recording(Path(config.path)))
+        case "openai":
+            endpoint = EndpointConfig(
+                name=config.name,
+                base_url=config.base_url,
+                api_key=config.api_key,
+                timeouts=config.timeouts,
+                headers=config.headers,
+                usage_in_streams=config.usage_in_streams,
+            )
+            return HttpUpstream(endpoint, session)
+
+
+async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.Logger) -> Lasting:
+    """All that outlives a reload, started; `stack` ends it in reverse order.
+
+    Raises:
+        ConfigError: A part cannot start.
+    """
+    metrics, dice = Metrics(), random.Random().random  # noqa: S311 - sampling is no secret
+    try:
+        encoder = OnnxEncoder.load(config.encoder)
+    except EncoderError as fault:
+        raise ConfigError([f"encoder: {fault}"]) from fault
+    log = TrafficWriter(config.traffic, metrics, dice) if config.traffic.dir else NoLog()
+    log.start()
+    stack.callback(log.close)
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ttl_dns_cache=60),
+        auto_decompress=True,
+        trust_env=False,
+    )
+    stack.push_async_callback(session.close)
+    batcher = Batcher(encoder, config.encoder, hook=metrics)
+    batcher.start()
+    stack.push_async_callback(batcher.close)
+    store = MemoryStore(config.cache.max_bytes)
+    try:
+        risk = RiskModel.load()
+    except CacheError as fault:
+        raise ConfigError([f"cache: {fault}"]) from fault
+    index = SemanticCache(encoder_id=encoder.encoder_id, risk=risk, config=config.semantic)
+    keeper = await _build_keeper(
+        config,
+        stack,
+        store=store,
+        index=index,
+        batcher=batcher,
+        metrics=metrics,
+        encoder=encoder,
+        logger=logger,
+    )
+    coalesce = Coalesce()
+    stack.push_async_callback(coalesce.close)
+    admission = Admission(tenants=config.tenants, max_in_flight=config.server.max_in_flight)
+    metrics.gauge("sidecar_in_flight", "Requests inside", lambda: admission.in_flight)
+    metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
+    metrics.gauge("sidecar_cache_bytes", "Bytes of them", lambda: store.bytes_held)
+    facts = {"version": __version__, "encoder": encoder.encoder_id, "device": encoder.device}
+    metrics.info("sidecar_build_info", "What runs here", facts)
+    return Lasting(
+        metrics=metrics,
+        log=log,
+        encoder_id=encoder.encoder_id,
+        batcher=batcher,
+        index=index,
+        store=store,
+        keeper=keeper,
+        coalesce=coalesce,
+        session=session,
+        admission=admission,
+        dice=dice,
+        logger=logger,
+    )
+
+
+async def _build_keeper(
+    config: Config,
+    stack: AsyncExitStack,
+    *,
+    store: MemoryStore,
+    index: SemanticCache,
+    batcher: Batcher,
+    metrics: Metrics,
+    encoder: OnnxEncoder,
+    logger: logging.Logger,
+) -> Keeper:
+    """The keeper, with what the disk held; a disk that fails costs persistence, not the start."""
+    disk_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-disk")
+    stack.callback(disk_thread.shutdown)
+    disk = None
+    if config.disk.path:
+        try:
+            disk = await asyncio.get_running_loop().run_in_executor(
+                disk_thread, DiskStore.open, Path(config.disk.path), encoder.encoder_id
+            )
+        except CacheError as fault:
+            logger.warning("the cache lives in memory alone: %s", fault)
+    keeper = Keeper(
+        store=store,
+        index=index,
+        owner=batcher,
+        disk=disk,
+        disk_thread=disk_thread,
+        hook=metrics,
+    )
+    try:
+        restored = await keeper.start()
+    except (CacheError, EncoderError) as fault:
+        logger.warning("the kept answers could not be read: %s", fault)
+    else:
+        logger.info("cache restored", extra={"facts": {"entries": restored}})
+    stack.push_async_callback(keeper.close)
+    return keeper
