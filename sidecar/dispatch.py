@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -236,8 +237,13 @@ async def _relay(upstream: Upstream, call: Call, publish: Publish, place: int) -
     """
     assembler, has_begun = answer.Assembler(upstream.name), False
     try:
-        async with asyncio.timeout(call.deadline.remaining_s()):
-            async for data in upstream.stream(call):
+        # Closed here and now, whatever ends the loop: left to the collector, the connection would
+        # be given up by another task at another time.
+        async with (
+            asyncio.timeout(call.deadline.remaining_s()),
+            aclosing(upstream.stream(call)) as chunks,
+        ):
+            async for data in chunks:
                 chunk = _chunk(data, upstream.name)
                 assembler.add(chunk)
                 has_begun = True

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import orjson
 
@@ -66,12 +66,12 @@ class Reply:
     headers: Mapping[str, str]
     close: Callable[[], None]
     body: bytes | None = None
-    events: AsyncIterator[bytes] | None = None
+    events: AsyncGenerator[bytes, None] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pipeline:
-    """The parts that a request passes, in its order. Built by `assembly.py`, swapped whole on reload.
+    """The parts that a request passes, in its order; `assembly.py` builds it, a reload swaps it.
 
     Attributes:
         epoch: Part of every key; raised to forget everything at once.
@@ -261,7 +261,7 @@ class Pipeline:
         ledger.decision = ledger.outcome.decision
         ledger.pays = flight.bill(ledger)
 
-    async def _relay(self, ledger: Ledger, flight: Flight) -> AsyncIterator[bytes]:
+    async def _relay(self, ledger: Ledger, flight: Flight) -> AsyncGenerator[bytes, None]:
         async def told() -> AsyncIterator[Told]:
             chunks = flight.told()
             while True:
@@ -349,6 +349,6 @@ def _has_meaning(miss: Miss | None) -> bool:
     return miss is not None and miss.vector is not None and miss.reason is not MissReason.NO_MEANING
 
 
-async def _each(payloads: Iterable[Any]) -> AsyncIterator[Any]:
+async def _each(payloads: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
     for payload in payloads:
         yield payload

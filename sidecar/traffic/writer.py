@@ -7,9 +7,9 @@ that a torn tail stays a tail.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,10 @@ from sidecar.traffic.redaction import Redaction
 
 MAX_QUEUED: Final = 10_000
 """Chosen: ten seconds of a thousand requests a second, some tens of megabytes at worst."""
+
+_GATHER_S: Final = 0.1
+"""Chosen: a kill -9 costs the log its last tenth of a second. Waking the thread for each record
+cost an exact hit a tenth of its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,9 @@ class TrafficWriter:
         self._hook = hook
         self._dice = dice
         self._redaction = Redaction(config.redact)
-        self._queue: queue.Queue[Record | None] = queue.Queue(MAX_QUEUED)
+        # Appending to a deque needs no lock, and wakes nobody: the thread looks by itself.
+        self._waiting: deque[Record] = deque()
+        self._is_over = threading.Event()
         self._file: IO[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="traffic-log", daemon=True)
 
@@ -83,34 +89,25 @@ class TrafficWriter:
         """Take one record; feedback is never sampled away."""
         if isinstance(record, RequestRecord) and self._dice() >= self._config.sample:
             return
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
+        if len(self._waiting) >= MAX_QUEUED:
             self._hook.dropped_record("full")
+        else:
+            self._waiting.append(record)
 
     def close(self) -> None:
         """Write what waits, and close the file."""
-        self._queue.put(None)
+        self._is_over.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while self._write(self._gathered()):
-            pass
+        while not self._is_over.wait(_GATHER_S):
+            self._write()
+        self._write()
         self._close_file()
 
-    def _gathered(self) -> list[Record | None]:
-        """At least one record, and whatever else waits."""
-        batch = [self._queue.get()]
-        while len(batch) < MAX_QUEUED:
-            try:
-                batch.append(self._queue.get_nowait())
-            except queue.Empty:
-                break
-        return batch
-
-    def _write(self, batch: list[Record | None]) -> bool:
-        """Write a batch; False once the end was reached."""
-        records = [record for record in batch if record is not None]
+    def _write(self) -> None:
+        """Write what waits by now."""
+        records = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             for record in records:
                 self._open_file().write(self._packed(record))
@@ -121,7 +118,6 @@ class TrafficWriter:
             for _ in records:
                 self._hook.dropped_record("disk")
             self._close_file()
-        return None not in batch
 
     def _packed(self, record: Record) -> bytes:
         packed: bytes = msgpack.packb(self._redaction.applied(to_map(record)), use_bin_type=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Final
 
 import orjson
@@ -33,8 +34,9 @@ async def send(request: web.Request, reply: Reply) -> web.StreamResponse:
     response = web.StreamResponse(headers={**reply.headers, **_HEADERS})
     await response.prepare(request)
     try:
-        async for payload in reply.events:
-            await response.write(event(payload))
+        async with aclosing(reply.events) as events:
+            async for payload in events:
+                await response.write(event(payload))
         await response.write(DONE)
     except SidecarError as fault:
         # Words were sent: the status cannot be taken back, so the stream ends as an error.
