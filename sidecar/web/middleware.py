@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from sidecar.errors import SidecarError
+from sidecar.pipeline import CALLER_LEFT_STATUS
 from sidecar.providers.errors import UpstreamRefused
 
 REQUEST_ID = web.RequestKey("request_id", str)
@@ -55,9 +56,11 @@ def errors_told(logger: logging.Logger) -> Middleware:
             response = error_response(fault)
         except web.HTTPException as fault:
             response = _http_error(fault)
-        except (
-            Exception
-        ):  # what we did not foresee: the caller hears of it, the log holds the trace
+        except ConnectionError:
+            # The caller left while he was being answered: nobody reads this.
+            response = web.Response(status=CALLER_LEFT_STATUS)
+        except Exception:
+            # What nobody foresaw: the caller hears of it, the log holds the trace.
             logger.exception("unforeseen fault", extra={"facts": {"path": request.path[:200]}})
             response = error_response(SidecarError("the sidecar failed; the fault is logged"))
         request_id = request.get(REQUEST_ID)
@@ -69,7 +72,7 @@ def errors_told(logger: logging.Logger) -> Middleware:
 
 
 def _http_error(fault: web.HTTPException) -> web.Response:
-    """Aiohttp's own refusals (no such path, wrong method, body too large), in OpenAI's shape."""
+    """The server's own refusals (no such path, wrong method, body too large), in OpenAI's shape."""
     error = {
         "message": f"{HTTPStatus(fault.status).phrase}: {fault.text or fault.reason}",
         "type": "invalid_request_error",
