@@ -51,6 +51,9 @@ class Entry:
         created_at: Seconds since the epoch, UTC.
         expires_at: Seconds since the epoch, UTC; from then on it is not served.
         tags: The caller's tags, for invalidation.
+        tenant: Whose answer it is.
+        namespace: The caller's partition within the tenant.
+        epoch: The newest invalidation when its question was asked, see `cache.epochs`.
     """
 
     entry_id: EntryId
@@ -67,6 +70,9 @@ class Entry:
     created_at: float
     expires_at: float
     tags: tuple[str, ...] = ()
+    tenant: str = ""
+    namespace: str = ""
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ Rule 4: a partition without entries is freed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cache.entry import Candidate, EntryId, Found, MissReason, Vector
 from cache.errors import DuplicateEntry
-from cache.guard import Facets, compare, facets
+from cache.guard import Comparison, Facets, compare, facets
 from cache.index import FaissIndex, Neighbour
 from cache.policy import SemanticConfig
 from cache.risk import RiskModel
@@ -31,6 +32,23 @@ class Statistics:
     entries: int
     partitions: int
     risk_limit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One near entry, and what was thought of it.
+
+    Attributes:
+        candidate: Its id, similarity and risk.
+        comparison: How the two questions differ.
+        reason: Why it may not be served; None if it may.
+        detail: That reason in words.
+    """
+
+    candidate: Candidate
+    comparison: Comparison
+    reason: MissReason | None
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +82,35 @@ class SemanticCache:
 
         `min_similarity` is this caller's floor; the operator's and the model's hold beside it.
         """
+        if off := self.why_off():
+            return Found((), MissReason.OFF, off)
+        return _summed(
+            self.judge(partition, question, vector, now_at=now_at, min_similarity=min_similarity)
+        )
+
+    def why_off(self) -> str:
+        """Why nothing is served by meaning, in words; empty if something may be."""
         if self._config.mode == "off":
-            return Found((), MissReason.OFF, "switched off")
+            return "switched off"
         if self._limit is None:
-            rate = self._config.max_false_hit_rate
-            return Found((), MissReason.OFF, f"no risk is shown to hold {rate:g} wrong hits")
+            return f"no risk is shown to hold {self._config.max_false_hit_rate:g} wrong hits"
+        return ""
+
+    def judge(
+        self,
+        partition: bytes,
+        question: str,
+        vector: Vector,
+        *,
+        now_at: float,
+        min_similarity: float | None = None,
+    ) -> tuple[Judged, ...]:
+        """What is thought of each near entry, the nearest first; raises CacheError."""
         neighbours = self._nearest(partition, vector, now_at)
-        if not neighbours:
-            return Found((), MissReason.EMPTY)
         floors = (min_similarity, self._config.min_similarity)
         floor = max((floor for floor in floors if floor is not None), default=-1.0)
-        return self._judge(facets(question), neighbours, floor, self._limit)
+        asked = facets(question) if neighbours else None
+        return tuple(self._judged(asked, neighbour, floor) for neighbour in neighbours if asked)
 
     def _nearest(self, partition: bytes, vector: Vector, now_at: float) -> list[Neighbour]:
         while (index := self._partitions.get(partition)) is not None:
@@ -86,32 +122,25 @@ class SemanticCache:
                 self.remove(neighbour.entry_id)
         return []
 
-    def _judge(
-        self, asked: Facets, neighbours: list[Neighbour], floor: float, limit: float
-    ) -> Found:
-        accepted: list[Candidate] = []
-        refusals: list[tuple[MissReason, str]] = []
-        nearest: Candidate | None = None
-        for neighbour in neighbours:
-            comparison = compare(self._kept[neighbour.entry_id].facets, asked)
-            # Rounding may carry a cosine past 1.
-            similarity = min(1.0, max(-1.0, neighbour.similarity))
-            risk = self._risk.risk(similarity, comparison)
-            candidate = Candidate(neighbour.entry_id, similarity, risk)
-            nearest = nearest or candidate
-            if similarity < floor:
-                refusals.append((MissReason.NOTHING_NEAR, f"{similarity:.3f} < {floor:.3f}"))
-            elif comparison.veto:
-                refusals.append((MissReason.VETO, comparison.veto))
-            elif risk > limit:
-                refusals.append((MissReason.RISKY, f"risk {risk:.3f} > {limit:.3f}"))
-            else:
-                accepted.append(candidate)
-        if accepted:
-            accepted.sort(key=lambda one: (one.risk, one.entry_id))
-            return Found(tuple(accepted), None, nearest=nearest)
-        # The nearest's refusal speaks for all.
-        return Found((), *refusals[0], nearest=nearest)
+    def _judged(self, asked: Facets, neighbour: Neighbour, floor: float) -> Judged:
+        comparison = compare(self._kept[neighbour.entry_id].facets, asked)
+        # Rounding may carry a cosine past 1.
+        similarity = min(1.0, max(-1.0, neighbour.similarity))
+        risk = self._risk.risk(similarity, comparison)
+        reason, detail = self._refusal(similarity, comparison, risk, floor)
+        return Judged(Candidate(neighbour.entry_id, similarity, risk), comparison, reason, detail)
+
+    def _refusal(
+        self, similarity: float, comparison: Comparison, risk: float, floor: float
+    ) -> tuple[MissReason | None, str]:
+        if similarity < floor:
+            return MissReason.NOTHING_NEAR, f"{similarity:.3f} < {floor:.3f}"
+        if comparison.veto:
+            return MissReason.VETO, comparison.veto
+        if self._limit is None or risk > self._limit:
+            limit = "none" if self._limit is None else f"{self._limit:.3f}"
+            return MissReason.RISKY, f"risk {risk:.3f} > {limit}"
+        return None, ""
 
     def add(
         self,
@@ -144,3 +173,15 @@ class SemanticCache:
     def statistics(self) -> Statistics:
         """Sizes as they are now."""
         return Statistics(len(self._kept), len(self._partitions), self._limit)
+
+
+def _summed(judged: Sequence[Judged]) -> Found:
+    """What may be served of it, the least risky first; else the nearest's refusal, for all."""
+    if not judged:
+        return Found((), MissReason.EMPTY)
+    nearest = judged[0].candidate
+    accepted = [one.candidate for one in judged if one.reason is None]
+    if accepted:
+        accepted.sort(key=lambda one: (one.risk, one.entry_id))
+        return Found(tuple(accepted), None, nearest=nearest)
+    return Found((), judged[0].reason, judged[0].detail, nearest=nearest)

@@ -143,6 +143,13 @@ class Keeper:
         self._remember(entry)
         self._later(entry)
 
+    def forget(self, entry_id: EntryId) -> bool:
+        """Forget one entry in memory at once, in index and disk soon after; whether it was kept."""
+        gone = self._store.remove(entry_id)
+        if gone is not None:
+            self._forget(gone)
+        return gone is not None
+
     def _remember(self, entry: Entry) -> None:
         had_to_leave = self._store.put(entry)
         for gone in had_to_leave:
