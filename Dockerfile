@@ -20,7 +20,7 @@ RUN /opt/serve/bin/python -m sidecar encoder fetch || /opt/train/bin/python -m t
 
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="semantic-sidecar" org.opencontainers.image.licenses="Apache-2.0"
-ENV PATH=/opt/serve/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV ORT_DISABLE_TELEMETRY=1 PATH=/opt/serve/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Kept answers and the traffic log live here; mount a volume, or nothing at all: with a read-only
 # root and no volume the cache lives in memory and the log counts its drops.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin sidecar && mkdir -p /data && chown sidecar /data
