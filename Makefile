@@ -5,6 +5,8 @@ PYTHON ?= python3
 # make test TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH  ?= torch==2.13.0
 CONFIG ?=
+# ONNX Runtime reports to its maker unless it is told not to.
+export ORT_DISABLE_TELEMETRY := 1
 PY     := .venv/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check --quiet
 
