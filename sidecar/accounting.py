@@ -85,22 +85,27 @@ class Accounting:
         age_s = ledger.inquiry.received_at - ledger.hit.entry.created_at
         return {"age": str(max(0, int(age_s)))}
 
-    def _facts(self, ledger: Ledger) -> dict[str, str]:
-        facts: dict[str, str] = {}
+    def _served(self, ledger: Ledger) -> tuple[str, str]:
+        """Whose answer it is: the tier's name and its model; empty if there is none."""
         if ledger.hit is not None:
-            facts |= {"tier": ledger.hit.entry.tier, "model": ledger.hit.entry.model}
-            facts["similarity"] = f"{ledger.hit.similarity:.4f}"
+            return ledger.hit.entry.tier, ledger.hit.entry.model
+        outcome = ledger.outcome
+        place = ledger.relayed_place if outcome is None else outcome.served.place
+        if place is None:
+            return "", ""
+        return self._ladder[place].name, self._ladder[place].model
+
+    def _facts(self, ledger: Ledger) -> dict[str, str]:
+        tier, model = self._served(ledger)
+        facts = {"tier": tier, "model": model} if tier else {}
+        if ledger.hit is not None:
+            facts |= {"similarity": f"{ledger.hit.similarity:.4f}", "escalations": "0"}
         elif ledger.miss is not None and ledger.miss.nearest is not None:
             facts["similarity"] = f"{ledger.miss.nearest:.4f}"
         if ledger.outcome is not None:
-            tier = self._ladder[ledger.outcome.served.place]
-            facts |= {"tier": tier.name, "model": tier.model}
             facts["escalations"] = str(ledger.outcome.escalations)
             if ledger.outcome.judgement is not None:
                 facts["confidence"] = f"{ledger.outcome.judgement.confidence:.4f}"
-        elif ledger.relayed_place is not None:
-            tier = self._ladder[ledger.relayed_place]
-            return facts | {"tier": tier.name, "model": tier.model}
         if ledger.hit is not None or ledger.outcome is not None:
             facts["cost-usd"] = _dollars(self.cost_usd(ledger))
             facts["saved-usd"] = _dollars(self.saved_usd(ledger))
@@ -162,7 +167,7 @@ class Accounting:
     def _record(self, ledger: Ledger, spent: Decimal, saved: Decimal) -> RequestRecord:
         inquiry, request = ledger.inquiry, ledger.inquiry.request
         body = request.body
-        facts = self._facts(ledger)
+        tier, model = self._served(ledger)
         aim = ledger.aim
         partition = aim.keys.partition if aim is not None else None
         vector = ledger.miss.vector if ledger.miss is not None else None
@@ -196,8 +201,8 @@ class Accounting:
             propensity=decision.propensity if decision is not None else 1.0,
             quality=aim.quality if aim is not None else None,
             attempts=self._attempts(ledger) if ledger.pays else (),
-            served_tier=facts.get("tier", ""),
-            served_model=facts.get("model", ""),
+            served_tier=tier,
+            served_model=model,
             confidence=_confidence(outcome),
             status=ledger.status,
             error=ledger.error,
