@@ -2,7 +2,8 @@
 
 Rule 1: memory is the truth of this process; index and disk follow it in the order of its changes.
 Rule 2: an entry that memory lets go (replaced, evicted, expired) leaves the index and the disk.
-Rule 3: a fault of the index or the disk costs the entry's meaning or its life after a restart,
+Rule 3: what was asked for before an invalidation that names it is never kept: see cache.epochs.
+Rule 4: a fault of the index or the disk costs the entry's meaning or its life after a restart,
         never the answer and never the service.
 """
 
@@ -11,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from cache.entry import Entry, EntryId, Vector
+from cache.epochs import Epochs, Mark, Selector
 from cache.errors import CacheError
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
@@ -96,7 +98,11 @@ class Keeper:
         disk: DiskStore | None,
         disk_thread: Executor,
         hook: Hook,
+        keep_stale_s: float = 0.0,
     ) -> None:
+        """`keep_stale_s` is how long an expired entry still takes room, to be served as stale."""
+        self.epochs = Epochs()
+        self._keep_stale_s = keep_stale_s
         self._store = store
         self._index = index
         self._owner = owner
@@ -104,7 +110,7 @@ class Keeper:
         self._disk_thread = disk_thread
         self._hook = hook
         self._next_id = 1
-        self._waiting: deque[Entry | EntryId] = deque()
+        self._waiting: deque[Entry | EntryId | Mark] = deque()
         self._held_back: deque[Callable[[], None]] = deque()
         self._has_work = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -116,32 +122,38 @@ class Keeper:
             CacheError: The disk store can be opened and yet not be read.
             EncoderError: The owner of the index is closed.
         """
-        count = 0
         if self._disk is not None:
             loop = asyncio.get_running_loop()
-            kept, top = await loop.run_in_executor(
-                self._disk_thread, _load, self._disk, time.time()
-            )
-            self._next_id = top + 1
-            for entry in kept:
-                for gone in self._store.put(entry):
+            oldest_at = time.time() - self._keep_stale_s
+            loaded = await loop.run_in_executor(self._disk_thread, _load, self._disk, oldest_at)
+            self._next_id = loaded.top + 1
+            newest = max((entry.epoch for entry in loaded.entries), default=0)
+            self.epochs.restore(loaded.marks, newest)
+            for entry in loaded.entries:
+                had_to_leave = (entry,) if self.epochs.voids(entry) else self._store.put(entry)
+                for gone in had_to_leave:
                     self._later(gone.entry_id)
             # One work for all: entry by entry they would overrun the owner's queue.
+            kept = list(self._store)
             await self._owner.run(lambda: self._index_all(kept))
-            count = len(self._store)
             self._tasks.append(asyncio.create_task(self._write_forever(self._disk)))
         self._tasks.append(asyncio.create_task(self._sweep_forever()))
-        return count
+        return len(self._store)
 
     def next_id(self) -> EntryId:
         """An id that no entry ever had."""
         self._next_id += 1
         return self._next_id - 1
 
-    def keep(self, entry: Entry) -> None:
-        """Keep `entry` from now on. Returns at once."""
+    def keep(self, entry: Entry) -> bool:
+        """Keep `entry` from now on; whether it is kept. Returns at once."""
+        if self.epochs.voids(entry):
+            return False
         self._remember(entry)
+        if self._store.peek(entry.entry_id) is None:
+            return False
         self._later(entry)
+        return True
 
     def forget(self, entry_id: EntryId) -> bool:
         """Forget one entry in memory at once, in index and disk soon after; whether it was kept."""
@@ -149,6 +161,28 @@ class Keeper:
         if gone is not None:
             self._forget(gone)
         return gone is not None
+
+    def named(self, selector: Selector) -> list[Entry]:
+        """The entries that `selector` names. Looks at every entry."""
+        return [entry for entry in self._store if selector.covers(entry)]
+
+    async def invalidate(self, selector: Selector) -> bool:
+        """Forget what `selector` names, kept or still on its way; whether a disk has it in writing.
+
+        Nothing named is served from the first instant on; what is awaited is the disk alone.
+        """
+        mark = self.epochs.raise_for(selector, time.time())
+        for entry in self.named(mark.selector):
+            self.forget(entry.entry_id)
+        if self._disk is None:
+            return False
+        self._waiting.append(mark)
+        return await self._write(self._disk)
+
+    def allot(self, quotas: Mapping[str, int]) -> None:
+        """Give each tenant the quota that stands here, in bytes, and no other."""
+        for gone in self._store.allot(quotas):
+            self._forget(gone)
 
     def _remember(self, entry: Entry) -> None:
         had_to_leave = self._store.put(entry)
@@ -202,23 +236,26 @@ class Keeper:
             await asyncio.sleep(_GATHER_S)
             await self._write(disk)
 
-    async def _write(self, disk: DiskStore) -> None:
+    async def _write(self, disk: DiskStore) -> bool:
         changes = list(self._waiting)
         self._waiting.clear()
         self._has_work.clear()
         removals = [change for change in changes if isinstance(change, int)]
         gone = set(removals)
         puts = [c for c in changes if isinstance(c, Entry) and c.entry_id not in gone]
+        marks = [change for change in changes if isinstance(change, Mark)]
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._disk_thread, disk.write, puts, removals)
+            await loop.run_in_executor(self._disk_thread, disk.write, puts, removals, marks)
         except CacheError:
             self._hook.lost_write(len(changes))
+            return False
+        return True
 
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            for gone in self._store.expired(time.time()):
+            for gone in self._store.expired(time.time() - self._keep_stale_s):
                 self._forget(gone)
 
     async def close(self) -> None:
@@ -231,5 +268,11 @@ class Keeper:
             await asyncio.get_running_loop().run_in_executor(self._disk_thread, self._disk.close)
 
 
-def _load(disk: DiskStore, now_at: float) -> tuple[Sequence[Entry], EntryId]:
-    return list(disk.load(now_at)), disk.max_entry_id()
+class _Loaded(NamedTuple):
+    entries: Sequence[Entry]
+    marks: Sequence[Mark]
+    top: EntryId
+
+
+def _load(disk: DiskStore, oldest_at: float) -> _Loaded:
+    return _Loaded(list(disk.load(oldest_at)), disk.marks(), disk.max_entry_id())

@@ -11,6 +11,7 @@ Rule 1: an id is never used again: the highest one ever written is kept apart fr
 Rule 2: a vector is only given back under the encoder that made it; a row of another encoder comes
         back without its meaning, to be found by its exact key.
 Rule 3: a file that is no sound database of this schema is renamed aside and a new one begun.
+Rule 4: an invalidation's mark is kept in the same transaction as what it removes; see cache.epochs.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ import numpy as np
 import orjson
 
 from cache.entry import Entry, EntryId, Vector
+from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import StoreError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""Rises with the tables below. An older file is put aside: its entries do not say whose they are,
+so that no invalidation could name them."""
+
 _APPLICATION_ID: Final = 0x53434143
 """Written in the file's header, so that no other program's database is taken for ours."""
 
@@ -56,16 +61,21 @@ _FIELDS: Final = (
     "created_at",
     "expires_at",
     "tags",
+    "tenant",
+    "namespace",
+    "epoch",
 )
 _COLUMNS: Final = ", ".join((*_FIELDS, "checksum"))
 _MARKS: Final = ", ".join("?" * (len(_FIELDS) + 1))
 
+_MARK: Final = "kind, value, tenant, epoch, raised_at"
 _REST: Final = ", ".join((*_FIELDS[1:], "checksum"))
 _SCHEMA: Final = (
     f"CREATE TABLE IF NOT EXISTS entries (entry_id INTEGER PRIMARY KEY, {_REST})",
     "CREATE UNIQUE INDEX IF NOT EXISTS by_fingerprint ON entries (fingerprint)",
     "CREATE TABLE IF NOT EXISTS highest (entry_id INTEGER NOT NULL)",
     "INSERT INTO highest SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM highest)",
+    f"CREATE TABLE IF NOT EXISTS marks ({_MARK}, PRIMARY KEY (kind, value, tenant))",
 )
 
 
@@ -133,7 +143,9 @@ class DiskStore:
                     self.expired += entry is not None
                 self._delete(unfit)
 
-    def write(self, puts: Sequence[Entry], removals: Sequence[EntryId]) -> None:
+    def write(
+        self, puts: Sequence[Entry], removals: Sequence[EntryId], marks: Sequence[Mark] = ()
+    ) -> None:
         """Keep and forget, all or nothing; kept against `kill -9` once this returns.
 
         Raises:
@@ -151,6 +163,27 @@ class DiskStore:
                 rows,
             )
             self._connection.execute("UPDATE highest SET entry_id = max(entry_id, ?)", (highest,))
+            for mark in marks:
+                self._mark(mark)
+
+    def _mark(self, mark: Mark) -> None:
+        selector = mark.selector
+        if selector == EVERYTHING:
+            self._connection.execute("DELETE FROM marks")
+        self._connection.execute(
+            "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)",
+            (selector.by, selector.value, selector.tenant, mark.epoch, mark.raised_at),
+        )
+
+    def marks(self) -> list[Mark]:
+        """Every invalidation still in force.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        with _translated("read"):
+            rows = self._connection.execute(f"SELECT {_MARK} FROM marks").fetchall()  # noqa: S608 - our own names
+        return [Mark(Selector(*named), epoch, raised_at) for *named, epoch, raised_at in rows]
 
     def _delete(self, entry_ids: Iterable[EntryId]) -> None:
         with self._connection:
@@ -261,6 +294,9 @@ def _row(entry: Entry, encoder_id: str) -> tuple[Any, ...]:
         float(entry.created_at),
         float(entry.expires_at),
         orjson.dumps(entry.tags),
+        entry.tenant,
+        entry.namespace,
+        entry.epoch,
     )
     return (*fields, _checksum(fields))
 
