@@ -1,0 +1,62 @@
+"""Pairs of questions that one answer was wrongly given to in, "rejected before" out.
+
+A rejected pair stands for its neighbourhood. Asked about a pair (question, entry), it is rejected
+if the one lies at least as near to one side of a pair remembered, and the other to its other side,
+as the two lie to each other: they look more like that pair than like one another. So the very pair
+is refused, whichever of the two is the entry, and so are questions nearer to the rejected question
+than to the entry's own; a paraphrase on the entry's side is not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.entry import Vector
+
+MAX_PAIRS: Final = 4096
+"""Chosen: 12 MiB at 384 dimensions; the partition least recently asked about forgets first."""
+
+MAX_PARTITION_PAIRS: Final = 128
+"""Chosen: comparing with them takes some 20 microseconds of a caller's time; the oldest leave."""
+
+_ROUNDING: Final = 1e-6
+"""Chosen: two float32 inner products of the same vectors differ by less."""
+
+
+class Rejections:
+    """The pairs remembered, by partition. One owner; nothing in here takes a lock."""
+
+    def __init__(self) -> None:
+        self._pairs: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()  # (n, 2, dim)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, partition: bytes, asked: Vector, kept: Vector) -> None:
+        """Remember that the answer kept for the one question does not serve the other."""
+        pair = np.stack([asked, kept])[np.newaxis]  # (1, 2, dim)
+        held = self._pairs.get(partition)
+        whole = pair if held is None else np.concatenate([held, pair])[-MAX_PARTITION_PAIRS:]
+        self._count += len(whole) - (0 if held is None else len(held))
+        self._pairs[partition] = whole
+        self._pairs.move_to_end(partition)
+        while self._count > MAX_PAIRS:
+            _, gone = self._pairs.popitem(last=False)
+            self._count -= len(gone)
+
+    def holds(self, partition: bytes, asked: Vector, kept: Vector) -> bool:
+        """Whether serving `asked` from the entry of `kept` was rejected before."""
+        pairs = self._pairs.get(partition)
+        if pairs is None:
+            return False
+        self._pairs.move_to_end(partition)
+        near = pairs @ np.stack([asked, kept]).T  # (n, 2, dim) @ (dim, 2): side, then whom
+        enough = float(asked @ kept) - _ROUNDING
+        straight = (near[:, 0, 0] >= enough) & (near[:, 1, 1] >= enough)
+        crossed = (near[:, 1, 0] >= enough) & (near[:, 0, 1] >= enough)
+        return bool(np.any(straight | crossed))
