@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from typing import Literal
@@ -84,12 +84,14 @@ class Hit:
         entry: What to serve.
         similarity: Cosine to the entry's question, in [-1, 1]; 1.0 for an exact hit.
         risk: Calibrated chance that the hit is false, in [0, 1]; 0.0 for an exact hit.
+        vector: Of the question that was asked; None for an exact hit.
     """
 
     kind: Literal["exact", "semantic"]
     entry: Entry
     similarity: float = 1.0
     risk: float = 0.0
+    vector: Vector | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,12 +103,15 @@ class Miss:
         detail: The reason in words, for the debug header; empty if there is no more to say.
         vector: The question's vector, if there was time to make one.
         nearest: Similarity of the nearest entry in the partition, if one was looked at.
+        withheld: The hit that was not served and is worth a check: in shadow mode, in a partition
+            that is off, or a near miss. Its reason tells which: OFF, or RISKY.
     """
 
     reason: MissReason
     detail: str = ""
     vector: Vector | None = None
     nearest: float | None = None
+    withheld: Hit | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,46 @@ class CacheConfig:
         max_entry_bytes: A longer answer is not kept.
         max_temperature: A request that asks for more is sampled, and not cached. Unset is not more.
         cache_tool_calls: Requests with tools, and answers that call them, may be kept.
+        ttl_jitter_ratio: Up to this share of the ttl is taken off, another for each entry, so that
+            what was kept together does not expire together.
+        stale_while_revalidate_s: For so long after it expired an answer is still served, while a
+            new one is fetched behind it.
+        stale_if_error_s: For so long after it expired it is served where every upstream failed.
+
+    Raises:
+        ValueError: A time or a size is negative, or the jitter no share.
     """
 
     enabled: bool = True
     ttl_s: float = 86_400.0
+    # Chosen: a tenth spreads a day's entries over more than two hours.
+    ttl_jitter_ratio: float = 0.1
+    stale_while_revalidate_s: float = 0.0
+    # Chosen: an hour outlives most failures of a vendor; a day-old answer is seldom worse for it.
+    stale_if_error_s: float = 3_600.0
     max_bytes: int = 256 * 2**20
     max_entry_bytes: int = 2**20
     max_temperature: float = 0.5
     cache_tool_calls: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("ttl_s", "max_bytes", "stale_while_revalidate_s", "stale_if_error_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+        if not 0.0 <= self.ttl_jitter_ratio < 1.0:
+            raise ValueError("ttl_jitter_ratio must lie in [0, 1)")
+
+    @property
+    def keep_stale_s(self) -> float:
+        """How long an expired entry still takes room."""
+        return max(self.stale_while_revalidate_s, self.stale_if_error_s)
+
+    def lifetime_s(self, entry_id: int) -> float:
+        """How long this entry is served: the ttl less its own share of the jitter."""
+        # Multiples of the golden ratio fill [0, 1) evenly, however few of them there are.
+        # Source: Knuth, The Art of Computer Programming, volume 3, section 6.4, theorem S.
+        share = entry_id * 0.618033988749895 % 1.0
+        return self.ttl_s * (1.0 - self.ttl_jitter_ratio * share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +79,31 @@ class SemanticConfig:
         max_false_hit_rate: Upper bound on the share of hits that may be wrong, in (0, 1).
         min_similarity: The operator's own floor under the cosine; None: the risk model's alone.
         candidates: How many neighbours are looked at.
+        verify_share: Share of semantic hits that are asked again and compared, in [0, 1].
+        verify_budget_usd_per_hour: What that may cost; a check once begun is finished.
+        verify_judge: The tier that is asked whether two answers say the same; empty asks none.
+
+    Raises:
+        ValueError: A share lies outside its range, or the budget is negative.
     """
 
     mode: Literal["on", "shadow", "off"] = "on"
     max_false_hit_rate: float = 0.02
     min_similarity: float | None = None
     candidates: int = 5
+    # Chosen: a hundred hits for one more call; and at a large model's prices the budget buys some
+    # twenty-five checks an hour.
+    verify_share: float = 0.01
+    verify_budget_usd_per_hour: float = 0.1
+    verify_judge: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.max_false_hit_rate < 1.0:
+            raise ValueError("max_false_hit_rate must lie between 0 and 1")
+        if not 0.0 <= self.verify_share <= 1.0:
+            raise ValueError("verify_share must lie between 0 and 1, both included")
+        if self.verify_budget_usd_per_hour < 0.0:
+            raise ValueError("verify_budget_usd_per_hour must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +127,7 @@ class Permit:
         semantic: Both may be done by meaning too.
         max_age_s: An older answer does not serve; None: any that has not expired.
         only_if_cached: Nobody is to be asked.
+        stale_if_error_s: How long after it expired an answer may serve where nobody answers.
         reason: Why something is forbidden; empty if nothing is.
     """
 
@@ -84,6 +136,7 @@ class Permit:
     semantic: bool
     max_age_s: float | None = None
     only_if_cached: bool = False
+    stale_if_error_s: float = 0.0
     reason: str = ""
 
 
@@ -134,12 +187,14 @@ def permit(
             reason=reason,
         )
     exact_only = _exact_only(body, question)
+    stale_s = control.stale_if_error_s
     return Permit(
         read=not control.no_cache,
         write=True,
         semantic=not exact_only,
         max_age_s=control.max_age_s,
         only_if_cached=control.only_if_cached,
+        stale_if_error_s=config.stale_if_error_s if stale_s is None else stale_s,
         reason="no-cache" if control.no_cache else exact_only,
     )
 

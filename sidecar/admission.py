@@ -27,16 +27,21 @@ class TenantConfig:
         name: The tenant.
         keys: API keys, plain, as `env:NAME`, or as `sha256:<hex>`; held hashed.
         tiers: Tiers that the tenant may use; empty means all.
+        cache_bytes: Of the cache's memory, the part that is its own: all that it gets, and never
+            another's; 0 shares what no quota takes.
 
     Raises:
-        ValueError: The name or a key is empty, or a hash is none.
+        ValueError: The name or a key is empty, a hash is none, or the quota negative.
     """
 
     name: str
     keys: tuple[str, ...]
     tiers: tuple[str, ...] = ()
+    cache_bytes: int = 0
 
     def __post_init__(self) -> None:
+        if self.cache_bytes < 0:
+            raise ValueError("cache_bytes must not be negative")
         if not self.name or not self.keys or not all(self.keys):
             raise ValueError("name and keys must not be empty")
         for key in self.keys:

@@ -52,6 +52,7 @@ class Sidecar:
         pipeline = build_pipeline(config, self._lasting)
         self._config, self._pipeline = config, pipeline
         self._lasting.admission.know(config.tenants)
+        self._lasting.keeper.allot(config.cache_quotas())
         return config.digest
 
 

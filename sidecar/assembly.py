@@ -23,6 +23,7 @@ from cache.risk import RiskModel
 from cache.semantic import SemanticCache
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
+from cache.trust import Trust
 from router.artifact import DEFAULT, Artifact
 from router.errors import ArtifactError, RouterError
 from router.policy import Router, quality_of
@@ -43,6 +44,7 @@ from sidecar.providers.client import EndpointConfig, HttpUpstream
 from sidecar.providers.demo import DemoUpstream
 from sidecar.providers.replay import ReplayUpstream, load_recording
 from sidecar.providers.wire import Upstream
+from sidecar.refresh import Refreshes
 from sidecar.targets import Targets
 from sidecar.telemetry.metrics import Metrics
 from sidecar.traffic.writer import NoLog, TrafficWriter
@@ -62,7 +64,9 @@ class Lasting:
     index: SemanticCache
     store: MemoryStore
     keeper: Keeper
+    trust: Trust
     coalesce: Coalesce
+    refreshes: Refreshes
     session: aiohttp.ClientSession
     admission: Admission
     dice: Callable[[], float]
@@ -90,16 +94,17 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         targets=Targets(ladder),
         ladder=ladder,
         cache_config=config.cache,
-        epoch=0,
         encoder_id=lasting.encoder_id,
         lookup=Lookup(
             store=lasting.store,
             encoder=lasting.batcher,
             index=lasting.index,
             config=config.lookup,
+            trust=lasting.trust,
             serves_by_meaning=config.semantic.mode == "on",
         ),
         coalesce=lasting.coalesce,
+        refreshes=lasting.refreshes,
         router=router,
         quality=quality_of(config.router.quality),
         relays_streams=config.router.streams == "live",
@@ -180,7 +185,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
     batcher = Batcher(encoder, config.encoder, hook=metrics)
     batcher.start()
     stack.push_async_callback(batcher.close)
-    store = MemoryStore(config.cache.max_bytes)
+    store = MemoryStore(config.cache.max_bytes, config.cache_quotas())
     try:
         risk = RiskModel.load()
     except CacheError as fault:
@@ -196,8 +201,14 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         encoder=encoder,
         logger=logger,
     )
+    trust = Trust(
+        bound=config.semantic.max_false_hit_rate,
+        risk_limit=index.statistics().risk_limit or 0.0,
+    )
     coalesce = Coalesce()
     stack.push_async_callback(coalesce.close)
+    refreshes = Refreshes(metrics, logger)
+    stack.push_async_callback(refreshes.close)
     admission = Admission(tenants=config.tenants, max_in_flight=config.server.max_in_flight)
     metrics.gauge("sidecar_in_flight", "Requests inside", lambda: admission.in_flight)
     metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
@@ -212,7 +223,9 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         index=index,
         store=store,
         keeper=keeper,
+        trust=trust,
         coalesce=coalesce,
+        refreshes=refreshes,
         session=session,
         admission=admission,
         dice=dice,
@@ -249,6 +262,7 @@ async def _build_keeper(
         disk=disk,
         disk_thread=disk_thread,
         hook=metrics,
+        keep_stale_s=config.cache.keep_stale_s,
     )
     try:
         restored = await keeper.start()

@@ -34,8 +34,6 @@ from sidecar.web.listen import ServerConfig
 NOT_BUILT: Final[Mapping[str, object]] = {
     "server.workers": 1,
     "cache.shared": {},
-    "cache.stale_if_error_s": 0,
-    "cache.stale_while_revalidate_s": 0,
     "cache.semantic.verifier": False,
     "router.budget_usd_per_1k": 0,
     "router.sticky_sessions": False,
@@ -45,7 +43,6 @@ NOT_BUILT: Final[Mapping[str, object]] = {
     "tenants.budget_usd": 0,
     "tenants.requests_per_minute": 0,
     "tenants.tokens_per_minute": 0,
-    "tenants.cache_bytes": 0,
     "guardrails": {},
     "prompts": {},
     "telemetry.otlp_endpoint": "",
@@ -165,6 +162,10 @@ class Config:
     traffic: TrafficConfig
     telemetry: TelemetryConfig
 
+    def cache_quotas(self) -> dict[str, int]:
+        """Bytes of the cache that are a tenant's own, by tenant."""
+        return {tenant.name: tenant.cache_bytes for tenant in self.tenants if tenant.cache_bytes}
+
 
 _TABLES: Final[Mapping[str, tuple[str, type[Any]]]] = {
     "server": ("server", ServerConfig),
@@ -244,6 +245,8 @@ def _cross_faults(config: Config) -> list[str]:
     for number, tenant in enumerate(config.tenants):
         strange = [name for name in tenant.tiers if name not in tiers]
         faults += [unmet(f"tenants[{number}].tiers", tiers, name) for name in strange]
+    if sum(config.cache_quotas().values()) > config.cache.max_bytes:
+        faults.append("tenants: their cache_bytes together are more than cache.max_bytes")
     default_tier = config.router.default_tier
     if default_tier and default_tier not in tiers:
         faults.append(unmet("router.default_tier", tiers, default_tier))

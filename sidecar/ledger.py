@@ -52,12 +52,14 @@ class Aim:
         quality: The point on the cost-quality curve in force.
         permit: What the cache may do.
         keys: Fingerprint and partition.
+        epoch: The newest invalidation when it was settled.
     """
 
     target: Target
     quality: float
     permit: Permit
     keys: Keys
+    epoch: int
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from cache.entry import Found, Hit, Miss, MissReason, Vector
+from cache.entry import Candidate, Found, Hit, Miss, MissReason, Vector
 from cache.errors import CacheError
 from cache.key import Keys
 from cache.policy import Permit
 from cache.stores.memory import MemoryStore
+from cache.trust import Trust
 from sidecar.deadline import Deadline
 from sidecar.encoder.encoding import Encoding
 from sidecar.errors import EncoderError
@@ -69,6 +70,17 @@ class LookupConfig:
             raise ValueError(f"budget_s must be positive, is {self.budget_s}")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """What is being looked up, once it has a vector."""
+
+    partition: bytes
+    question: str
+    vector: Vector
+    max_age_s: float | None
+    now_at: float
+
+
 class Lookup:
     """Exact first, on the loop; then by meaning, on the encoder's thread."""
 
@@ -79,6 +91,7 @@ class Lookup:
         encoder: Encoder,
         index: MeaningIndex,
         config: LookupConfig,
+        trust: Trust,
         serves_by_meaning: bool = True,
     ) -> None:
         """`serves_by_meaning` is False in shadow mode: what would be served is told, no more."""
@@ -86,6 +99,7 @@ class Lookup:
         self._encoder = encoder
         self._index = index
         self._config = config
+        self._trust = trust
         self._serves_by_meaning = serves_by_meaning
 
     def exact(self, keys: Keys, permit: Permit, now_at: float) -> Hit | None:
@@ -93,6 +107,13 @@ class Lookup:
         if not permit.read:
             return None
         entry = self._store.get(keys.fingerprint, now_at, permit.max_age_s)
+        return Hit("exact", entry) if entry is not None else None
+
+    def stale(self, keys: Keys, permit: Permit, now_at: float, stale_s: float) -> Hit | None:
+        """The entry kept under this very fingerprint, expired for no longer than `stale_s`."""
+        if not permit.read or stale_s <= 0.0:
+            return None
+        entry = self._store.get(keys.fingerprint, now_at, permit.max_age_s, stale_s)
         return Hit("exact", entry) if entry is not None else None
 
     async def by_meaning(
@@ -142,19 +163,50 @@ class Lookup:
             return Miss(MissReason.NO_MEANING, detail=detail, vector=encoding.vector)
         if found is None:
             return Miss(MissReason.NOT_CACHEABLE, detail=permit.reason, vector=encoding.vector)
-        return self._settle(found, encoding.vector, permit, now_at)
+        assert partition is not None  # noqa: S101 - something was found in it
+        asked = _Asked(partition, question, encoding.vector, permit.max_age_s, now_at)
+        return self._settle(found, asked)
 
-    def _settle(self, found: Found, vector: Vector, permit: Permit, now_at: float) -> Hit | Miss:
+    def _settle(self, found: Found, asked: _Asked) -> Hit | Miss:
         nearest = found.nearest.similarity if found.nearest is not None else None
+        missed = Miss(MissReason.GONE, vector=asked.vector, nearest=nearest)
         if not found.accepted:
             assert found.reason is not None  # noqa: S101 - Found says why it is empty
-            return Miss(found.reason, detail=found.detail, vector=vector, nearest=nearest)
-        for candidate in found.accepted:
-            entry = self._store.get_by_id(candidate.entry_id, now_at, permit.max_age_s)
-            if entry is None:
-                continue
-            if not self._serves_by_meaning:
-                detail = f"shadow: entry {entry.entry_id} would have been served"
-                return Miss(MissReason.OFF, detail=detail, vector=vector, nearest=nearest)
-            return Hit("semantic", entry, candidate.similarity, candidate.risk)
-        return Miss(MissReason.GONE, vector=vector, nearest=nearest)
+            missed = replace(missed, reason=found.reason, detail=found.detail)
+        refused: Miss | None = None
+        for candidate in found.accepted or self._near(found):
+            looked = self._judged(candidate, found, asked, missed)
+            if isinstance(looked, Hit):
+                return looked
+            if looked is not missed:
+                refused = refused or looked  # the best candidate's refusal speaks for all
+        return refused or missed
+
+    def _near(self, found: Found) -> tuple[Candidate, ...]:
+        """The nearest, where its risk alone, and not by much, kept it from being served."""
+        nearest = found.nearest if found.reason is MissReason.RISKY else None
+        return (nearest,) if nearest is not None and self._trust.is_near(nearest) else ()
+
+    def _judged(
+        self, candidate: Candidate, found: Found, asked: _Asked, missed: Miss
+    ) -> Hit | Miss:
+        """The hit, or `missed` with the reason for which the candidate is not served."""
+        entry = self._store.get_by_id(candidate.entry_id, asked.now_at, asked.max_age_s)
+        if entry is None:
+            return missed
+        hit = Hit("semantic", entry, candidate.similarity, candidate.risk, asked.vector)
+        refusal = self._trust.refusal(asked.partition, candidate, asked.vector, entry.vector)
+        if refusal is not None:
+            is_known = refusal.reason is MissReason.VETO  # nothing is left to check
+            return replace(
+                missed,
+                reason=refusal.reason,
+                detail=refusal.detail,
+                withheld=None if is_known else hit,
+            )
+        if not found.accepted and not self._trust.is_promoted(candidate, asked.question):
+            return replace(missed, withheld=hit)
+        if not self._serves_by_meaning:
+            detail = f"shadow: entry {entry.entry_id} would have been served"
+            return replace(missed, reason=MissReason.OFF, detail=detail, withheld=hit)
+        return hit

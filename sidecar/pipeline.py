@@ -3,6 +3,10 @@
 aim, look, ask, tell: which tiers may take it and what the cache may do; the kept answer if there is
 one; else one climb up the ladder, shared with whoever asks the same; then the answer in the shape
 that the caller wants. Accounting closes the account when the last byte is out.
+
+An answer that has expired is served in two cases, by its exact key alone and told as `stale`: while
+a new one is fetched behind it, and where nobody gave a new one. A fetch behind a caller's back is a
+request like any other, with an account of its own.
 """
 
 from __future__ import annotations
@@ -11,32 +15,41 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import orjson
 
 from cache.entry import Entry, Hit, Miss, MissReason
 from cache.key import Scope, keys
-from cache.policy import CacheConfig, permit, storable
+from cache.policy import CacheConfig, CacheControl, permit, storable
 from router.decision import Decision, Task
 from router.errors import RouterError
 from router.tiers import Ladder
 from sidecar import answer, chat, streams
 from sidecar.accounting import Accounting
 from sidecar.coalesce import Coalesce, Flight
+from sidecar.deadline import Deadline
 from sidecar.dispatch import Dispatch, Job, Publish, Told
-from sidecar.errors import DeadlineExceeded, NotCached, SidecarError
+from sidecar.errors import DeadlineExceeded, NotCached, ProviderError, SidecarError
 from sidecar.keeper import Keeper
-from sidecar.ledger import Aim, Inquiry, Ledger
+from sidecar.ledger import Aim, CacheStatus, Inquiry, Ledger
 from sidecar.lookup import Lookup
 from sidecar.outcome import Outcome
-from sidecar.providers.errors import UpstreamTooSlow
+from sidecar.providers.errors import UpstreamRefused, UpstreamTooSlow
+from sidecar.refresh import Refreshes
+from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Targets
 
 CALLER_LEFT: Final = "CallerLeft"
 CALLER_LEFT_STATUS: Final = 499
 """Source: nginx's word for "client closed request"; no standard status says it."""
+
+REFRESH_S: Final = 120.0
+"""Chosen: a refresh has nobody waiting; two minutes outlast a long answer of a large model."""
+
+_NOT_THE_CALLERS: Final = frozenset({408, 429})
+"""Statuses under 500 that say nothing against the request: it came too slowly, or too often."""
 
 
 class Router(Protocol):
@@ -74,7 +87,6 @@ class Pipeline:
     """The parts that a request passes, in its order; `assembly.py` builds it, a reload swaps it.
 
     Attributes:
-        epoch: Part of every key; raised to forget everything at once.
         encoder_id: Part of every partition.
         quality: The point on the cost-quality curve where a request names none.
         relays_streams: A stream is relayed as it comes, from one tier.
@@ -84,10 +96,10 @@ class Pipeline:
     targets: Targets
     ladder: Ladder
     cache_config: CacheConfig
-    epoch: int
     encoder_id: str
     lookup: Lookup
     coalesce: Coalesce
+    refreshes: Refreshes
     router: Router
     quality: float
     relays_streams: bool
@@ -107,12 +119,15 @@ class Pipeline:
             aim = ledger.aim = self._aim(inquiry)
             if not aim.permit.read:
                 ledger.cache = "bypass"
-            hit = self._look_exact(ledger, aim) or await self._look_by_meaning(ledger, aim)
-            if hit is not None:
+            if (hit := self._look_exact(ledger, aim)) is not None:
+                return self._tell_hit(ledger, hit)
+            if (hit := self._look_stale(ledger, aim)) is not None:
+                return self._tell_hit(ledger, hit, "stale")
+            if (hit := await self._look_by_meaning(ledger, aim)) is not None:
                 return self._tell_hit(ledger, hit)
             if aim.permit.only_if_cached:
                 raise NotCached("no answer is kept that would serve")
-            return await self._ask(ledger, aim)
+            return await self._ask_or_stale(ledger, aim)
         except SidecarError as fault:
             self._fail(ledger, fault.status, type(fault).__name__)
             raise
@@ -123,6 +138,7 @@ class Pipeline:
     def _aim(self, inquiry: Inquiry) -> Aim:
         """Which tiers may take it, what the cache may do, and under which keys."""
         request, options = inquiry.request, inquiry.options
+        tenant, epochs = inquiry.caller.tenant, self.keeper.epochs
         target = self.targets.resolve(request, options, inquiry.caller)
         allowed = permit(
             request.body,
@@ -136,16 +152,40 @@ class Pipeline:
             quality=self.quality if options.quality is None else options.quality,
             permit=allowed,
             keys=keys(
-                Scope(inquiry.caller.tenant, options.namespace, self.epoch),
+                Scope(tenant, options.namespace, epochs.of_tenant(tenant)),
                 {**request.body, **options.steering()},
                 request.question,
                 self.encoder_id,
             ),
+            epoch=epochs.now,
         )
 
     def _look_exact(self, ledger: Ledger, aim: Aim) -> Hit | None:
         with ledger.inquiry.watch.hop("exact"):
             return self.lookup.exact(aim.keys, aim.permit, time.time())
+
+    def _look_stale(self, ledger: Ledger, aim: Aim) -> Hit | None:
+        """An answer that has just expired, while a new one is fetched behind it."""
+        if aim.permit.only_if_cached:
+            return None
+        stale_s = self.cache_config.stale_while_revalidate_s
+        hit = self.lookup.stale(aim.keys, aim.permit, time.time(), stale_s)
+        if hit is not None:
+            self.refreshes.begin(aim.keys.fingerprint, lambda: self._refresh(ledger.inquiry))
+        return hit
+
+    async def _refresh(self, inquiry: Inquiry) -> None:
+        """Ask the same again as a request that may not read the cache; raises SidecarError."""
+        again = replace(
+            inquiry,
+            request_id=f"{inquiry.request_id}-refresh",
+            received_at=time.time(),
+            request=replace(inquiry.request, stream=False),
+            options=replace(inquiry.options, cache_control=CacheControl(no_cache=True)),
+            deadline=Deadline.after_s(REFRESH_S),
+            watch=Stopwatch(),
+        )
+        (await self.serve(again)).close()
 
     async def _look_by_meaning(self, ledger: Ledger, aim: Aim) -> Hit | None:
         """A hit by meaning; else None, and the vector in `ledger.miss` for the router."""
@@ -166,6 +206,17 @@ class Pipeline:
             return looked
         ledger.miss = looked
         return None
+
+    async def _ask_or_stale(self, ledger: Ledger, aim: Aim) -> Reply:
+        """A new answer; where nobody gives one, the expired one if that may serve."""
+        try:
+            return await self._ask(ledger, aim)
+        except (ProviderError, DeadlineExceeded) as fault:
+            stale_s = 0.0 if _is_the_callers(fault) else aim.permit.stale_if_error_s
+            hit = self.lookup.stale(aim.keys, aim.permit, time.time(), stale_s)
+            if hit is None:
+                raise
+            return self._tell_hit(ledger, hit, "stale")
 
     async def _ask(self, ledger: Ledger, aim: Aim) -> Reply:
         """Lead or follow a climb until it says something."""
@@ -286,9 +337,9 @@ class Pipeline:
             ledger.status, ledger.error = 200, type(fault).__name__
             raise
 
-    def _tell_hit(self, ledger: Ledger, hit: Hit) -> Reply:
+    def _tell_hit(self, ledger: Ledger, hit: Hit, cache: CacheStatus | None = None) -> Reply:
         ledger.hit = hit
-        ledger.cache = "hit-exact" if hit.kind == "exact" else "hit-semantic"
+        ledger.cache = cache or ("hit-exact" if hit.kind == "exact" else "hit-semantic")
         now_at = int(ledger.inquiry.received_at)
         return self._tell(ledger, answer.replayed_body(hit.entry.body, answer.fresh_id(), now_at))
 
@@ -319,9 +370,9 @@ class Pipeline:
         if not aim.permit.write or storable(served.body, self.cache_config):
             return
         meaning = ledger.miss if aim.permit.semantic and _has_meaning(ledger.miss) else None
-        tier, now_at = self.ladder[served.place], time.time()
+        tier, now_at, entry_id = self.ladder[served.place], time.time(), self.keeper.next_id()
         entry = Entry(
-            entry_id=self.keeper.next_id(),
+            entry_id=entry_id,
             fingerprint=aim.keys.fingerprint,
             partition=aim.keys.partition if meaning else None,
             question=(ledger.inquiry.request.question or "") if meaning else "",
@@ -333,11 +384,14 @@ class Pipeline:
             tokens_out=served.tokens_out,
             cost_usd=outcome.cost_usd,
             created_at=now_at,
-            expires_at=now_at + self.cache_config.ttl_s,
+            expires_at=now_at + self.cache_config.lifetime_s(entry_id),
             tags=ledger.inquiry.options.tags,
+            tenant=ledger.inquiry.caller.tenant,
+            namespace=ledger.inquiry.options.namespace,
+            epoch=aim.epoch,
         )
-        self.keeper.keep(entry)
-        ledger.kept_id = entry.entry_id
+        if self.keeper.keep(entry):
+            ledger.kept_id = entry_id
 
     def _fail(self, ledger: Ledger, status: int, error: str) -> None:
         ledger.status, ledger.error = status, error
@@ -347,6 +401,12 @@ class Pipeline:
 def _has_meaning(miss: Miss | None) -> bool:
     """The question was embedded whole: a vector of half of it would stand for what it is not."""
     return miss is not None and miss.vector is not None and miss.reason is not MissReason.NO_MEANING
+
+
+def _is_the_callers(fault: SidecarError) -> bool:
+    """The upstream refuses what was asked, or who asked: an old answer must not hide that."""
+    refused = isinstance(fault, UpstreamRefused) and fault.status < 500  # noqa: PLR2004 - HTTP's own
+    return refused and fault.status not in _NOT_THE_CALLERS
 
 
 async def _each(payloads: Iterable[bytes]) -> AsyncGenerator[bytes, None]:

@@ -106,6 +106,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._refreshes = Counter(
+            "sidecar_cache_refreshes",
+            "Expired answers fetched anew",
+            ["outcome"],
+            registry=registry,
+        )
         self._feedback = Counter(
             "sidecar_feedback", "Feedback by score", ["sense"], registry=registry
         )
@@ -166,6 +172,10 @@ class Metrics:
     def lost_write(self, count: int) -> None:
         """See keeper.Hook."""
         self._lost.inc(count)
+
+    def refreshed(self, outcome: str) -> None:
+        """See refresh.Hook."""
+        self._refreshes.labels(outcome).inc()
 
     def on_batch(self, report: BatchReport) -> None:
         """See BatcherHook."""

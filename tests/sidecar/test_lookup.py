@@ -16,6 +16,7 @@ from cache.errors import CacheError
 from cache.key import Keys
 from cache.policy import Permit
 from cache.stores.memory import MemoryStore
+from cache.trust import Trust
 from sidecar.deadline import Deadline
 from sidecar.encoder.encoding import Encoding
 from sidecar.errors import EncoderError
@@ -97,6 +98,7 @@ async def look(
     permit: Permit = PERMIT,
     budget_s: float = 60.0,
     serves: bool = True,
+    trust: Trust | None = None,
 ) -> Hit | Miss:
     store = MemoryStore(10**6)
     store.put(ENTRY)
@@ -105,6 +107,7 @@ async def look(
         encoder=encoder,
         index=index,
         config=LookupConfig(budget_s=budget_s),
+        trust=trust or Trust(bound=0.02, risk_limit=0.05),
         serves_by_meaning=serves,
     )
     return await lookup.by_meaning(
