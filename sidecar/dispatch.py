@@ -30,11 +30,19 @@ from sidecar.providers.wire import Call, Completion, Upstream
 
 
 class Told(NamedTuple):
-    """One chunk of a stream, as it came: its JSON, the same parsed, and the tier that says it."""
+    """One chunk of a stream, as it came.
+
+    Attributes:
+        data: Its JSON.
+        chunk: The same, parsed.
+        place: The tier that says it.
+        headers: The vendor's headers that pass through, of the whole stream.
+    """
 
     data: bytes
     chunk: Mapping[str, Any]
     place: int
+    headers: Mapping[str, str]
 
 
 Publish = Callable[[Told], None]
@@ -236,6 +244,8 @@ async def _relay(upstream: Upstream, call: Call, publish: Publish, place: int) -
         ProviderError: It failed before the first chunk.
     """
     assembler, has_begun = answer.Assembler(upstream.name), False
+    headers: dict[str, str] = {}
+    call = replace(call, hear=headers.update)
     try:
         # Closed here and now, whatever ends the loop: left to the collector, the connection would
         # be given up by another task at another time.
@@ -247,14 +257,14 @@ async def _relay(upstream: Upstream, call: Call, publish: Publish, place: int) -
                 chunk = _chunk(data, upstream.name)
                 assembler.add(chunk)
                 has_begun = True
-                publish(Told(data, chunk, place))
+                publish(Told(data, chunk, place, headers))
     except TimeoutError as fault:
         raise _broken(upstream.name, UpstreamTooSlow("deadline passed"), has_begun) from fault
     except ProviderError as fault:
         raise _broken(upstream.name, fault, has_begun) from fault
     if not assembler.is_finished:
         raise _broken(upstream.name, UpstreamGarbled("ended before it was whole"), has_begun)
-    return Completion(body=assembler.body())
+    return Completion(body=assembler.body(), headers=headers)
 
 
 def _broken(upstream: str, fault: ProviderError, has_begun: bool) -> ProviderError:  # noqa: FBT001 - read once, above

@@ -97,6 +97,7 @@ class HttpUpstream:
         """See `wire.Upstream`."""
         async with self._post(call, stream=True) as response:
             await self._check_stream(response)
+            call.hear(openai.passed_headers(response.headers))
             async for data in _events(response, self.name):
                 if data == b"[DONE]":
                     return

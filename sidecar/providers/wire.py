@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,12 +20,14 @@ class Call:
         deadline: The instant by which the whole answer must be there.
         headers: The caller's headers that go upstream (`traceparent`, `authorization` if the
             upstream's key is the caller's own).
+        hear: Told, before a stream's first chunk, the vendor's headers that pass through.
     """
 
     body: Mapping[str, Any]
     tier: str
     deadline: Deadline
     headers: Mapping[str, str] = field(default_factory=dict)
+    hear: Callable[[Mapping[str, str]], None] = lambda _headers: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

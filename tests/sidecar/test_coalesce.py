@@ -36,7 +36,7 @@ class Climb:
 
 
 def told(number: int) -> Told:
-    return Told(b"%d" % number, {"choices": []}, 0)
+    return Told(b"%d" % number, {"choices": []}, 0, {})
 
 
 async def heard(flight: Flight, who: object, *, leads: bool = False) -> Outcome:

@@ -32,7 +32,7 @@ async def told(*, breaks: bool = False) -> AsyncIterator[Told]:
     for chunk in answer.chunks(BODY, include_usage=True):
         if breaks and chunk["choices"] and chunk["choices"][0]["finish_reason"]:
             raise ConnectionError
-        yield Told(orjson.dumps(chunk), chunk, 0)
+        yield Told(orjson.dumps(chunk), chunk, 0, {})
 
 
 @pytest.mark.parametrize("include_usage", [True, False])

@@ -179,17 +179,19 @@ async def test_silence_is_too_slow(
     gone.set()
 
 
-async def streamed(upstream: HttpUpstream) -> list[Any]:
-    return [json.loads(data) async for data in upstream.stream(call())]
+async def streamed(upstream: HttpUpstream, heard: dict[str, str] | None = None) -> list[Any]:
+    hear = ({} if heard is None else heard).update
+    return [json.loads(data) async for data in upstream.stream(call(hear=hear))]
 
 
 async def test_a_stream_is_relayed_chunk_by_chunk(
     server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
 ) -> None:
-    """`[DONE]` ends it and is not among the chunks."""
+    """`[DONE]` ends it and is not among the chunks; the vendor's headers are told first."""
 
     async def stream(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        headers = {"content-type": "text/event-stream", "x-ratelimit-remaining-requests": "9"}
+        response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         for n in range(3):
             await response.write(b'data: {"n":%d}\n\n' % n)
@@ -197,7 +199,9 @@ async def test_a_stream_is_relayed_chunk_by_chunk(
         return response
 
     vendor.handler = stream
-    assert await streamed(upstream(server, session)) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    heard: dict[str, str] = {}
+    assert await streamed(upstream(server, session), heard) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert heard == {"x-ratelimit-remaining-requests": "9"}
     assert vendor.bodies[0]["stream"] is True
 
 
