@@ -163,6 +163,11 @@ class Trust:
     _promoted: OrderedDict[tuple[EntryId, str], None] = field(default_factory=OrderedDict)
     _rejections: Rejections = field(default_factory=Rejections)
 
+    @property
+    def estimate(self) -> Estimate:
+        """Share of wrong hits over all checked ones, probation left out, as counted."""
+        return observed(self.wrong, self.right + self.wrong)
+
     def state(self, partition: bytes) -> State:
         """Of one partition; open if nothing is known of it."""
         evidence = self._partitions.get(partition)
@@ -296,7 +301,7 @@ class Trust:
         ]
         watched.sort(key=lambda one: (one.state is State.TIGHT, -one.estimate.value))
         return TrustReport(
-            estimate=observed(self.wrong, self.right + self.wrong),
+            estimate=self.estimate,
             right=self.right,
             wrong=self.wrong,
             partitions={state: self.states[state] for state in State},

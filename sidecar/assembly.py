@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +25,7 @@ from cache.risk import RiskModel
 from cache.semantic import SemanticCache
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
-from cache.trust import Trust
+from cache.trust import State, Trust
 from router.artifact import DEFAULT, Artifact
 from router.errors import ArtifactError, RouterError
 from router.policy import Router, quality_of
@@ -39,6 +41,11 @@ from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.errors import ConfigError, EncoderError
 from sidecar.keeper import Keeper
 from sidecar.lookup import Lookup
+from sidecar.oversight.asking import Asking
+from sidecar.oversight.budget import Budget
+from sidecar.oversight.checks import Checks
+from sidecar.oversight.findings import Findings
+from sidecar.oversight.overseer import Overseer
 from sidecar.pipeline import Pipeline
 from sidecar.providers.client import EndpointConfig, HttpUpstream
 from sidecar.providers.demo import DemoUpstream
@@ -51,6 +58,9 @@ from sidecar.traffic.writer import NoLog, TrafficWriter
 
 MAX_CONNECTIONS: Final = 512
 """Chosen: to all upstreams together; a vendor's own limit is met long before."""
+
+OFF_PEAK_RATIO: Final = 0.25
+"""Chosen: of `max_in_flight`: while more is inside, hits drawn for a check wait."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -65,6 +75,7 @@ class Lasting:
     store: MemoryStore
     keeper: Keeper
     trust: Trust
+    overseer: Overseer
     coalesce: Coalesce
     refreshes: Refreshes
     session: aiohttp.ClientSession
@@ -90,6 +101,11 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         log=lasting.log,
         meter=lasting.metrics,
     )
+    dispatch = Dispatch(
+        ladder=ladder,
+        judge=router,
+        upstreams=[[upstreams[name] for name in tier.upstreams] for tier in config.tiers],
+    )
     return Pipeline(
         targets=Targets(ladder),
         ladder=ladder,
@@ -109,13 +125,11 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         quality=quality_of(config.router.quality),
         relays_streams=config.router.streams == "live",
         dice=lasting.dice,
-        dispatch=Dispatch(
-            ladder=ladder,
-            judge=router,
-            upstreams=[[upstreams[name] for name in tier.upstreams] for tier in config.tiers],
-        ),
+        dispatch=dispatch,
         keeper=lasting.keeper,
         accounting=accounting,
+        overseer=lasting.overseer,
+        asking=Asking(ladder=ladder, dispatch=dispatch, judge=config.semantic.verify_judge),
     )
 
 
@@ -210,6 +224,18 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
     refreshes = Refreshes(metrics, logger)
     stack.push_async_callback(refreshes.close)
     admission = Admission(tenants=config.tenants, max_in_flight=config.server.max_in_flight)
+    overseer = _build_overseer(
+        config,
+        stack,
+        trust=trust,
+        store=store,
+        keeper=keeper,
+        batcher=batcher,
+        admission=admission,
+        metrics=metrics,
+        dice=dice,
+        logger=logger,
+    )
     metrics.gauge("sidecar_in_flight", "Requests inside", lambda: admission.in_flight)
     metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
     metrics.gauge("sidecar_cache_bytes", "Bytes of them", lambda: store.bytes_held)
@@ -224,6 +250,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         store=store,
         keeper=keeper,
         trust=trust,
+        overseer=overseer,
         coalesce=coalesce,
         refreshes=refreshes,
         session=session,
@@ -272,3 +299,54 @@ async def _build_keeper(
         logger.info("cache restored", extra={"facts": {"entries": restored}})
     stack.push_async_callback(keeper.close)
     return keeper
+
+
+def _build_overseer(
+    config: Config,
+    stack: AsyncExitStack,
+    *,
+    trust: Trust,
+    store: MemoryStore,
+    keeper: Keeper,
+    batcher: Batcher,
+    admission: Admission,
+    metrics: Metrics,
+    dice: Callable[[], float],
+    logger: logging.Logger,
+) -> Overseer:
+    """Who learns from feedback and checks hits in the background, at work and on the gauges."""
+    findings = Findings(trust=trust, forget=keeper.forget, meter=metrics, logger=logger)
+    busy_from = max(1.0, OFF_PEAK_RATIO * config.server.max_in_flight)
+    checks = Checks(
+        encoder=batcher,
+        budget=Budget(config.semantic.verify_budget_usd_per_hour, time.monotonic),
+        is_busy=lambda: admission.in_flight > busy_from,
+        heard=findings.checked,
+        logger=logger,
+    )
+    checks.start()
+    stack.push_async_callback(checks.close)
+    metrics.gauges(
+        "sidecar_semantic_partitions",
+        "Partitions with semantic hits of late",
+        "state",
+        {state.value: partial(trust.states.__getitem__, state) for state in State},
+    )
+    for name in ("value", "lower", "upper"):
+        metrics.gauge(
+            f"sidecar_semantic_false_hit_ratio{'' if name == 'value' else '_' + name}",
+            f"Share of wrong hits among those checked: {name} (95 %, Clopper-Pearson)",
+            partial(_estimate, trust, name),
+        )
+    return Overseer(
+        trust=trust,
+        findings=findings,
+        checks=checks,
+        find=lambda entry_id: store.get_by_id(entry_id, time.time()),
+        verify_share=config.semantic.verify_share if config.semantic.mode != "off" else 0.0,
+        dice=dice,
+    )
+
+
+def _estimate(trust: Trust, name: str) -> float:
+    return float(getattr(trust.estimate, name))

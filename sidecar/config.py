@@ -250,6 +250,9 @@ def _cross_faults(config: Config) -> list[str]:
     default_tier = config.router.default_tier
     if default_tier and default_tier not in tiers:
         faults.append(unmet("router.default_tier", tiers, default_tier))
+    judge = config.semantic.verify_judge
+    if judge and judge not in tiers:
+        faults.append(unmet("cache.semantic.verify_judge", tiers, judge))
     return faults
 
 

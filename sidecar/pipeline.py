@@ -36,6 +36,8 @@ from sidecar.keeper import Keeper
 from sidecar.ledger import Aim, CacheStatus, Inquiry, Ledger
 from sidecar.lookup import Lookup
 from sidecar.outcome import Outcome
+from sidecar.oversight.asking import Asking
+from sidecar.oversight.overseer import Overseer
 from sidecar.providers.errors import UpstreamRefused, UpstreamTooSlow
 from sidecar.refresh import Refreshes
 from sidecar.stopwatch import Stopwatch
@@ -107,6 +109,8 @@ class Pipeline:
     dispatch: Dispatch
     keeper: Keeper
     accounting: Accounting
+    overseer: Overseer
+    asking: Asking
 
     async def serve(self, inquiry: Inquiry) -> Reply:
         """The reply to one request.
@@ -116,7 +120,7 @@ class Pipeline:
         """
         ledger = Ledger(inquiry=inquiry)
         try:
-            aim = ledger.aim = self._aim(inquiry)
+            aim = ledger.aim = self.aim(inquiry)
             if not aim.permit.read:
                 ledger.cache = "bypass"
             if (hit := self._look_exact(ledger, aim)) is not None:
@@ -135,8 +139,12 @@ class Pipeline:
             self._fail(ledger, CALLER_LEFT_STATUS, CALLER_LEFT)
             raise
 
-    def _aim(self, inquiry: Inquiry) -> Aim:
-        """Which tiers may take it, what the cache may do, and under which keys."""
+    def aim(self, inquiry: Inquiry) -> Aim:
+        """Which tiers may take it, what the cache may do, and under which keys.
+
+        Raises:
+            RequestError: No tier may.
+        """
         request, options = inquiry.request, inquiry.options
         tenant, epochs = inquiry.caller.tenant, self.keeper.epochs
         target = self.targets.resolve(request, options, inquiry.caller)
@@ -166,13 +174,15 @@ class Pipeline:
 
     def _look_stale(self, ledger: Ledger, aim: Aim) -> Hit | None:
         """An answer that has just expired, while a new one is fetched behind it."""
-        if aim.permit.only_if_cached:
-            return None
-        stale_s = self.cache_config.stale_while_revalidate_s
-        hit = self.lookup.stale(aim.keys, aim.permit, time.time(), stale_s)
+        hit = self.find_stale(aim)
         if hit is not None:
             self.refreshes.begin(aim.keys.fingerprint, lambda: self._refresh(ledger.inquiry))
         return hit
+
+    def find_stale(self, aim: Aim) -> Hit | None:
+        """The answer that would be served while a new one is fetched."""
+        stale_s = 0.0 if aim.permit.only_if_cached else self.cache_config.stale_while_revalidate_s
+        return self.lookup.stale(aim.keys, aim.permit, time.time(), stale_s)
 
     async def _refresh(self, inquiry: Inquiry) -> None:
         """Ask the same again as a request that may not read the cache; raises SidecarError."""
@@ -265,6 +275,7 @@ class Pipeline:
         )
         outcome = await self.dispatch.climb(job, publish if inquiry.request.stream else None)
         self._keep(ledger, aim, outcome)
+        self.overseer.answered(ledger, outcome, self.asking)
         return outcome
 
     def _decide(self, task: Task, *, is_pinned: bool) -> Decision:
@@ -296,7 +307,7 @@ class Pipeline:
             ledger.relayed_place = first.place
             stack.callback(self.accounting.close, ledger)
             return Reply(
-                headers=self.accounting.headers(ledger),
+                headers={**first.headers, **self.accounting.headers(ledger)},
                 events=self._relay(ledger, flight),
                 close=stack.pop_all().close,
             )
@@ -339,6 +350,7 @@ class Pipeline:
 
     def _tell_hit(self, ledger: Ledger, hit: Hit, cache: CacheStatus | None = None) -> Reply:
         ledger.hit = hit
+        self.overseer.served(ledger, self.asking)
         ledger.cache = cache or ("hit-exact" if hit.kind == "exact" else "hit-semantic")
         now_at = int(ledger.inquiry.received_at)
         return self._tell(ledger, answer.replayed_body(hit.entry.body, answer.fresh_id(), now_at))

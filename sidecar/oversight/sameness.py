@@ -62,11 +62,16 @@ def _by_number(left: str, right: str) -> Sameness:
 
 def contradicts(answer: str, correct: str) -> bool:
     """`answer` is not what somebody says is right; False where that cannot be told by reading."""
-    if not words(correct) or " ".join(words(correct)) in " ".join(words(answer)):
+    said, right = words(answer), words(correct)
+    if not right or _holds(said, right) or _holds(right, said):
         return False
     verdict = compare(answer, correct)
-    is_short = len(words(correct)) <= SHORT_WORDS
+    is_short = len(right) <= SHORT_WORDS and not numbers(correct)
     return verdict is Sameness.DIFFERENT or (verdict is Sameness.UNSURE and is_short)
+
+
+def _holds(whole: list[str], part: list[str]) -> bool:
+    return f" {' '.join(part)} " in f" {' '.join(whole)} "
 
 
 def words(text: str) -> list[str]:

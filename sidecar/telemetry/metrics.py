@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -115,10 +115,32 @@ class Metrics:
         self._feedback = Counter(
             "sidecar_feedback", "Feedback by score", ["sense"], registry=registry
         )
+        self._verified = Counter(
+            "sidecar_semantic_verified",
+            "Hits drawn for a check, by what became of it",
+            ["outcome"],
+            registry=registry,
+        )
+        self._verify_cost = Counter(
+            "sidecar_semantic_verify_cost_usd", "Dollars spent on checks", registry=registry
+        )
+        self._quarantined = Counter(
+            "sidecar_cache_quarantined",
+            "Entries taken out for having served wrongly",
+            registry=registry,
+        )
 
     def gauge(self, name: str, told: str, read: Callable[[], float]) -> None:
         """Show what `read` returns, whenever somebody looks."""
         Gauge(name, told, registry=self._registry).set_function(read)
+
+    def gauges(
+        self, name: str, told: str, label: str, reads: Mapping[str, Callable[[], float]]
+    ) -> None:
+        """As `gauge`, one for each value of `label`."""
+        family = Gauge(name, told, [label], registry=self._registry)
+        for value, read in reads.items():
+            family.labels(value).set_function(read)
 
     def info(self, name: str, told: str, facts: dict[str, str]) -> None:
         """Show facts that hold for the life of the process."""
@@ -164,6 +186,15 @@ class Metrics:
         half = 0.5
         sense = "unscored" if score is None else "good" if score >= half else "bad"
         self._feedback.labels(sense).inc()
+
+    def verified(self, outcome: str, cost_usd: Decimal) -> None:
+        """See oversight.findings.Meter."""
+        self._verified.labels(outcome).inc()
+        self._verify_cost.inc(float(cost_usd))
+
+    def quarantined(self) -> None:
+        """See oversight.findings.Meter."""
+        self._quarantined.inc()
 
     def dropped_record(self, reason: str) -> None:
         """See traffic.writer.Hook."""

@@ -35,13 +35,22 @@ class Meter(Protocol):
         ...
 
 
+class Listener(Protocol):
+    """Who learns from it at once."""
+
+    def feedback(self, record: FeedbackRecord) -> None:
+        """Hear what was said. Never raises, never waits."""
+        ...
+
+
 class FeedbackApi:
     """The door for feedback. A tenant speaks of its own requests only: training joins by both."""
 
-    def __init__(self, *, admission: Admission, log: Log, meter: Meter) -> None:
+    def __init__(self, *, admission: Admission, log: Log, meter: Meter, listener: Listener) -> None:
         self._admission = admission
         self._log = log
         self._meter = meter
+        self._listener = listener
 
     def routes(self) -> list[web.RouteDef]:
         """Where the handler stands."""
@@ -53,6 +62,7 @@ class FeedbackApi:
         record = parse_feedback(await request.read(), tenant=caller.tenant, at=time.time())
         self._log.put(record)
         self._meter.feedback(record.score)
+        self._listener.feedback(record)
         return json_response({"object": "feedback", "request_id": record.request_id})
 
 
