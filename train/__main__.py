@@ -25,8 +25,9 @@ VERBS: Final = {
     "export-log": "train.export_log",
     "encoder": "train.encoder",
     "cache": "train.cache",
+    "verifier": "train.verifier",
 }
-NOT_BUILT: Final = ("collect", "label", "promote", "rollback", "verifier")
+NOT_BUILT: Final = ("collect", "label", "promote", "rollback")
 STOPPED: Final = 130
 
 
