@@ -15,12 +15,16 @@ from sidecar.admission import Admission
 from sidecar.assembly import Lasting, build_lasting, build_pipeline
 from sidecar.config import Config
 from sidecar.errors import ConfigError
+from sidecar.inspection import Inspection
 from sidecar.pipeline import Pipeline
+from sidecar.traffic.redaction import PATTERNS, Redaction
+from sidecar.web.admin_api import AdminApi
 from sidecar.web.feedback_api import FeedbackApi
 from sidecar.web.health import OperatorPlane, Readiness
-from sidecar.web.listen import Door, ThreadedDoor
+from sidecar.web.listen import Door, MainLoop, ThreadedDoor
 from sidecar.web.middleware import errors_told
 from sidecar.web.openai_api import OpenAIApi
+from sidecar.web.token import OperatorToken
 
 RESTART_ONLY: Final = ("server", "encoder", "cache", "semantic", "lookup", "disk", "traffic")
 """Sections that shape parts which outlive a reload; a change in them is refused until a restart."""
@@ -85,21 +89,25 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
 
         loop.add_signal_handler(signal.SIGHUP, reload_or_tell)
 
+        main, token = MainLoop(loop), OperatorToken(config.server.admin_token)
+
         async def reload_from_afar() -> str:
             async def here() -> str:
                 return reload()
 
-            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(here(), loop))
+            return await main.run(here)
 
         door = Door(data_plane(config, sidecar, lasting), config.server.host, config.server.port)
         operator_plane = OperatorPlane(
             readiness=readiness,
             exposition=lasting.metrics.exposition,
             reload=reload_from_afar,
-            admin_token=config.server.admin_token,
+            token=token,
         )
+        admin_api = AdminApi(cache=inspection(config, sidecar, lasting), main=main, token=token)
+        operator_routes = [*operator_plane.routes(), *admin_api.routes()]
         operator_door = ThreadedDoor(
-            lambda: _application(operator_plane.routes(), logger, 1024 * 1024),
+            lambda: _application(operator_routes, logger, 1024 * 1024),
             config.server.admin_host,
             config.server.admin_port,
         )
@@ -134,6 +142,21 @@ def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Applic
     feedback_api = FeedbackApi(admission=lasting.admission, log=lasting.log, meter=lasting.metrics)
     routes = [*openai_api.routes(), *feedback_api.routes()]
     return _application(routes, lasting.logger, config.server.max_body_bytes)
+
+
+def inspection(config: Config, sidecar: Sidecar, lasting: Lasting) -> Inspection:
+    """The cache as the operator sees it."""
+    return Inspection(
+        store=lasting.store,
+        index=lasting.index,
+        trust=lasting.trust,
+        keeper=lasting.keeper,
+        batcher=lasting.batcher,
+        pipeline=sidecar.pipeline,
+        cache_config=config.cache,
+        semantic_config=config.semantic,
+        redaction=Redaction((*PATTERNS, *config.traffic.redact)),
+    )
 
 
 def _application(

@@ -140,6 +140,11 @@ class Keeper:
         self._tasks.append(asyncio.create_task(self._sweep_forever()))
         return len(self._store)
 
+    @property
+    def is_persisted(self) -> bool:
+        """What is kept is written to a disk."""
+        return self._disk is not None
+
     def next_id(self) -> EntryId:
         """An id that no entry ever had."""
         self._next_id += 1

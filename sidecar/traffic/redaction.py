@@ -48,12 +48,13 @@ class Redaction:
         if name == "attempts":
             return [{n: self._covered(n, v) for n, v in attempt.items()} for attempt in value]
         if name in _TEXTS:
-            return self._covered_text(value)
+            return self.text(value)
         if name in _FREE:
             return None if self._drops_all else self._covered_deep(value)
         return value
 
-    def _covered_text(self, text: str) -> str:
+    def text(self, text: str) -> str:
+        """One text, covered."""
         if self._drops_all:
             return ""
         for name, pattern in self._patterns:
@@ -62,7 +63,7 @@ class Redaction:
 
     def _covered_deep(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self._covered_text(value)
+            return self.text(value)
         if isinstance(value, dict):
             return {name: self._covered_deep(inner) for name, inner in value.items()}
         if isinstance(value, list | tuple):

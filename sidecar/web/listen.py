@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from sidecar.errors import ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,17 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class MainLoop:
+    """The loop that owns what the operator plane speaks of, reached from another."""
+
+    loop: asyncio.AbstractEventLoop
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What `work` returns, done there."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work(), self.loop))
 
 
 class Door:

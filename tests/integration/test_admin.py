@@ -1,0 +1,281 @@
+"""The operator's view of the cache, over HTTP, from the operator plane's own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tomllib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from sidecar.app import Sidecar, data_plane, inspection
+from sidecar.assembly import build_lasting
+from sidecar.config import parse_config
+from sidecar.web.admin_api import AdminApi
+from sidecar.web.listen import MainLoop, ThreadedDoor
+from sidecar.web.middleware import errors_told
+from sidecar.web.token import OperatorToken
+from tests.integration.conftest import BUNDLE, DEMO, Answer, Running
+
+TOKEN = "operator-secret"
+SUM, PARAPHRASE = "What is 12 plus 7?", "How much is 12 plus 7?"
+OTHER = "How many hours are in 3 days?"
+
+
+@dataclass(frozen=True, slots=True)
+class Operated(Running):
+    """A running sidecar and its operator plane."""
+
+    admin_url: str
+
+    async def admin(self, path: str, body: Any = None, token: str = TOKEN) -> Answer:
+        """GET, or POST if there is a body."""
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        method, url = "GET" if body is None else "POST", self.admin_url + path
+        async with self.session.request(method, url, json=body, headers=headers) as response:
+            return Answer(response.status, {}, await response.json())
+
+    async def forget(self, by: str, value: str | None = None, **fields: Any) -> Answer:
+        """Invalidate, in earnest."""
+        named = {} if value is None else {"value": value}
+        body = {"by": by, **named, "dry_run": False, **fields}
+        return await self.admin("/admin/cache/invalidate", body)
+
+    async def cache_of(self, content: str, headers: dict[str, str] | None = None) -> str:
+        """Ask, and tell what the cache did."""
+        return (await self.ask(content, headers)).headers["x-sidecar-cache"]
+
+
+Operate = Callable[..., Awaitable[Operated]]
+
+
+@pytest.fixture
+async def operate() -> AsyncIterator[Operate]:
+    """Starts a sidecar with its operator plane; `until` ends it earlier than the test."""
+    if not BUNDLE.exists():
+        pytest.skip("no encoder bundle in .sidecar/encoder: run `make encoder`")
+    logger = logging.getLogger("test")
+    async with AsyncExitStack() as stack:
+
+        async def started(
+            extra: str = "", until: AsyncExitStack = stack, text: str = DEMO
+        ) -> Operated:
+            config = parse_config(tomllib.loads(extra + text))
+            lasting = await build_lasting(config, until, logger)
+            sidecar = Sidecar(config, lasting, lambda: config)
+            api = AdminApi(
+                cache=inspection(config, sidecar, lasting),
+                main=MainLoop(asyncio.get_running_loop()),
+                token=OperatorToken(TOKEN),
+            )
+
+            def operator_plane() -> web.Application:
+                app = web.Application(middlewares=[errors_told(logger)])
+                app.add_routes(api.routes())
+                return app
+
+            door = ThreadedDoor(operator_plane, "127.0.0.1", 0)
+            admin_port = await door.open()
+            until.push_async_callback(door.close)
+            server = TestServer(data_plane(config, sidecar, lasting))
+            await until.enter_async_context(server)
+            session = await until.enter_async_context(aiohttp.ClientSession())
+            url, admin_url = str(server.make_url("")).rstrip("/"), f"http://127.0.0.1:{admin_port}"
+            return Operated(url, lasting, session, admin_url)
+
+        yield started
+
+
+@pytest.mark.parametrize("token", [pytest.param("", id="none"), pytest.param("x", id="wrong")])
+async def test_without_the_token_nothing_is_told(operate: Operate, token: str) -> None:
+    """Every path under /admin/cache asks for it first."""
+    sidecar = await operate()
+    for path in ("", "/search", "/entries/1"):
+        assert (await sidecar.admin("/admin/cache" + path, token=token)).status == 401
+    for path in ("/invalidate", "/explain"):
+        assert (await sidecar.admin("/admin/cache" + path, {}, token=token)).status == 401
+
+
+async def test_the_overview_tells_whose_bytes_they_are(operate: Operate) -> None:
+    """Entries and bytes add up over the tenants; the semantic tier says what it may do."""
+    sidecar = await operate()
+    await sidecar.ask(SUM)
+    await sidecar.ask(SUM, {"authorization": "Bearer other"})
+    await sidecar.settled()
+    told = (await sidecar.admin("/admin/cache")).body
+    assert (told["entries"], told["partitions"], told["by_meaning"]) == (2, 2, 2)
+    assert sum(one["bytes"] for one in told["tenants"].values()) == told["bytes"]
+    assert told["semantic"]["mode"] == "on"
+    assert 0 < told["semantic"]["risk_limit"] < 1
+    assert "served" in told["semantic"]["told"]
+
+
+async def test_a_bound_that_cannot_be_held_is_said_in_words(operate: Operate) -> None:
+    """No verified coverage at the asked bound: no semantic hits, and the reason."""
+    sidecar = await operate(extra="[cache.semantic]\nmax_false_hit_rate = 0.0001\n")
+    told = (await sidecar.admin("/admin/cache")).body["semantic"]
+    assert told["risk_limit"] is None
+    assert "no risk is shown to hold 0.0001" in told["told"]
+
+
+async def test_an_entry_is_found_and_shown_without_secrets(operate: Operate) -> None:
+    """By text, tag, tenant and model; addresses, keys and cards are covered."""
+    sidecar = await operate()
+    await sidecar.ask(f"{SUM} Write to me@example.org.", {"x-sidecar-tags": "sums"})
+    await sidecar.ask(OTHER)
+    found = (await sidecar.admin("/admin/cache/search?text=12+plus&tag=sums&limit=5")).body
+    (one,) = found["entries"]
+    assert "me@example.org" not in one["question"]
+    assert one["tags"] == ["sums"]
+    shown = (await sidecar.admin(f"/admin/cache/entries/{one['id']}")).body
+    assert "simulated" in shown["answer_head"]
+    assert "me@example.org" not in shown["answer_head"]
+    by_model = await sidecar.admin(f"/admin/cache/search?model={one['model']}&tenant=nobody")
+    assert by_model.body["entries"] == []
+    assert (await sidecar.admin("/admin/cache/entries/999")).status == 404
+    assert (await sidecar.admin("/admin/cache/search?limit=0")).status == 400
+    assert (await sidecar.admin("/admin/cache/search?name=x")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("by", "value"),
+    [
+        pytest.param("tag", "sums", id="tag"),
+        pytest.param("namespace", "b", id="namespace"),
+        pytest.param("tenant", "anonymous", id="tenant"),
+        pytest.param("entry", "1", id="entry"),
+        pytest.param("all", None, id="all"),
+    ],
+)
+async def test_what_is_invalidated_is_a_miss_and_the_rest_is_not(
+    operate: Operate, by: str, value: str | None
+) -> None:
+    """First a dry run that removes nothing, then the real one; both kinds of hit are gone."""
+    sidecar = await operate()
+    named = {"x-sidecar-tags": "sums,x", "x-sidecar-namespace": "b"}
+    other = {"authorization": "Bearer other"}
+    await sidecar.ask(SUM, named)
+    await sidecar.ask(OTHER, other)
+    await sidecar.settled()
+    body = {"by": by} | ({} if value is None else {"value": value})
+    dry = (await sidecar.admin("/admin/cache/invalidate", body)).body
+    assert dry["dry_run"]
+    assert dry["entries"] == (2 if by == "all" else 1)
+    assert dry["sample"][0]["question"] in {SUM, OTHER}
+    assert await sidecar.cache_of(PARAPHRASE, named) == "hit-semantic"
+    done = (await sidecar.forget(by, value)).body
+    assert done["entries"] == dry["entries"]
+    assert not done["is_persisted"]
+    assert "no disk" in done["told"]
+    assert await sidecar.cache_of(PARAPHRASE, named) == "miss"
+    assert await sidecar.cache_of(OTHER, other) == ("miss" if by == "all" else "hit-exact")
+    await sidecar.settled()
+    assert sidecar.lasting.index.statistics().entries == len(sidecar.lasting.store)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"by": "prompt", "value": "x"}, id="unknown"),
+        pytest.param({"by": "tag"}, id="no-value"),
+        pytest.param({"by": "all", "value": "x"}, id="all-of-something"),
+        pytest.param({"by": "tag", "value": "x", "dry_run": "no"}, id="dry-run"),
+        pytest.param({"by": "tenant", "value": "x", "tenant": "y"}, id="two-tenants"),
+    ],
+)
+async def test_an_invalidation_that_is_not_understood_is_refused(
+    operate: Operate, body: dict[str, Any]
+) -> None:
+    """Nothing is guessed where the answer is a deletion."""
+    sidecar = await operate()
+    assert (await sidecar.admin("/admin/cache/invalidate", body)).status == 400
+
+
+@pytest.mark.parametrize("by", ["tag", "tenant", "all"])
+async def test_what_was_on_its_way_is_not_kept(operate: Operate, by: str) -> None:
+    """Asked before the invalidation, answered after it: served to who asked, kept for nobody."""
+    sidecar = await operate(text=DEMO.replace("speed = 0.0", "speed = 3.0"))
+    value = {"tag": "sums", "tenant": "anonymous", "all": None}[by]
+    asking = asyncio.ensure_future(sidecar.ask(SUM, {"x-sidecar-tags": "sums"}))
+    while not len(sidecar.lasting.coalesce):
+        await asyncio.sleep(0.001)
+    await sidecar.forget(by, value)
+    assert not asking.done()
+    assert (await asking).status == 200
+    assert len(sidecar.lasting.store) == 0
+    await sidecar.ask(SUM)
+    assert len(sidecar.lasting.store) == 1
+
+
+async def test_a_restart_does_not_bring_back_what_was_invalidated(
+    operate: Operate, tmp_path: Path
+) -> None:
+    """The disk has the invalidation in writing before the operator is told so."""
+    extra = f'[cache.disk]\npath = "{tmp_path}/cache.sqlite"\n'
+    async with AsyncExitStack() as stack:
+        sidecar = await operate(extra=extra, until=stack)
+        await sidecar.ask(SUM, {"x-sidecar-tags": "sums"})
+        await sidecar.ask(OTHER)
+        assert (await sidecar.forget("tag", "sums")).body["is_persisted"]
+        assert (await sidecar.forget("tenant", "nobody")).body["is_persisted"]
+    again = await operate(extra=extra)
+    assert (await again.admin("/admin/cache")).body["epoch"] == 2
+    assert await again.cache_of(SUM) == "miss"
+    assert await again.cache_of(OTHER) == "hit-exact"
+
+
+async def test_explain_tells_the_decision_that_would_be_made(operate: Operate) -> None:
+    """A paraphrase, a look-alike, the same words, and a question that may not be cached."""
+    sidecar = await operate()
+    await sidecar.ask(SUM)
+    await sidecar.settled()
+
+    async def explained(content: str, **fields: Any) -> dict[str, Any]:
+        request = {"model": "auto", "messages": [{"role": "user", "content": content}]}
+        body = {"request": request, **fields}
+        answer = await sidecar.admin("/admin/cache/explain", body)
+        assert answer.status == 200, answer.body
+        told: dict[str, Any] = answer.body
+        return told
+
+    same = await explained(SUM)
+    assert same["verdict"]["cache"] == "hit-exact"
+    assert same["exact"]["state"] == "fresh"
+    paraphrase = await explained(PARAPHRASE)
+    assert paraphrase["verdict"] == {"cache": "hit-semantic", "id": 1, "reason": "", "detail": ""}
+    (near,) = paraphrase["semantic"]["candidates"]
+    assert near["risk"] <= paraphrase["semantic"]["risk_limit"]
+    assert near["facets"]["number"] == 0.0
+    other = await explained("How much is 12 plus 8?")
+    assert other["verdict"]["reason"] == "veto"
+    assert other["semantic"]["candidates"][0]["veto"]
+    assert other["semantic"]["candidates"][0]["facets"]["number"] == 1.0
+    elsewhere = await explained(PARAPHRASE, namespace="b")
+    assert elsewhere["semantic"]["candidates"] == []
+    assert elsewhere["verdict"]["reason"] == "empty"
+    fresh = await explained("What is the weather today?")
+    assert not fresh["permit"]["read"]
+    assert fresh["verdict"]["detail"] == "time-bound"
+    assert await sidecar.cache_of("How much is 12 plus 8?") == "miss"
+
+
+async def test_explain_refuses_what_the_data_plane_would(operate: Operate) -> None:
+    """In the same words."""
+    sidecar = await operate()
+    messages = [{"role": "user", "content": SUM}]
+    for body, status in (
+        ({"request": {"model": "gpt-7", "messages": messages}}, 404),
+        ({"request": {"model": "auto", "messages": []}}, 400),
+        ({"request": "x"}, 400),
+        ({"request": {"model": "auto", "messages": messages}, "headers": {"a": 1}}, 400),
+    ):
+        assert (await sidecar.admin("/admin/cache/explain", body)).status == status
