@@ -139,7 +139,12 @@ def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Applic
         admission=lasting.admission,
         request_timeout_s=config.server.request_timeout_s,
     )
-    feedback_api = FeedbackApi(admission=lasting.admission, log=lasting.log, meter=lasting.metrics)
+    feedback_api = FeedbackApi(
+        admission=lasting.admission,
+        log=lasting.log,
+        meter=lasting.metrics,
+        listener=lasting.overseer,
+    )
     routes = [*openai_api.routes(), *feedback_api.routes()]
     return _application(routes, lasting.logger, config.server.max_body_bytes)
 
