@@ -1,29 +1,21 @@
 """What became of hits in; which partitions, entries and pairs may be served by meaning out.
 
-| state | when | what is served |
-|---|---|---|
-| open | at first, and while the estimate lies within the bound | what the risk allows |
-| tight | the estimate, drawn toward the calibrated risk, lies above the bound | half the risk |
-| off | the alarm rang: chance does not explain so many wrong hits | nothing by meaning |
-
-Off is left on probation: hits that would have been served are checked, and once so many were right
-that the bound is shown again, the partition is open or tight as its new estimate says.
-
-Feedback and checks are told apart. Checked hits are drawn at random: they alone make an estimate.
-Feedback comes from whom it pleases, so that only the bad counts, against all hits served, as if
-silence meant content: it can show that a partition is bad, and never that it is good.
+What may not: anything in a partition that is off, what is too risky for one that is tight (see
+`cache.standing`), and pairs that were rejected before. What may, its risk notwithstanding: a near
+miss whose very pair was checked and right, or whose entry stood so many checks that its own risk,
+drawn down by them, lies under the limit.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 
 from cache.entry import Candidate, EntryId, MissReason, Vector
-from cache.evidence import Alarm, Estimate, observed, shrunk, shrunk_mean, upper_bound
+from cache.evidence import Estimate, observed
 from cache.rejections import Rejections
+from cache.standing import Change, PartitionReport, Standing, State
 
 MAX_PARTITIONS: Final = 10_000
 """Chosen: those with a semantic hit of late; some 1.5 kB each."""
@@ -42,20 +34,6 @@ ENTRY_PRIOR_HITS: Final = 10.0
 """Chosen: an entry's own risk halves after ten right checks; a tenth of a partition's prior, since
 what makes one entry a trap for its neighbours is seen in few of them."""
 
-PROBATION_CONFIDENCE: Final = 0.80
-"""Chosen: one-sided, that of the calibration (`cache.risk`): at 0.02, 80 right checks in a row."""
-
-MAX_CHECKED: Final = 2_000
-"""Chosen: beyond it both counts are halved, so that the estimate follows the traffic."""
-
-
-class State(Enum):
-    """What a partition may serve by meaning; also the `state` label of its gauge."""
-
-    OPEN = "open"
-    TIGHT = "tight"
-    OFF = "off"
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -63,37 +41,6 @@ class Refusal:
 
     reason: MissReason
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A partition went from one state to another."""
-
-    before: State
-    after: State
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionReport:
-    """One partition that is not open.
-
-    Attributes:
-        partition: Its key, hexadecimal.
-        state: `tight` or `off`.
-        hits: Served since it took its last turn through `off`.
-        bad: Of them, by feedback.
-        right: Checked and right.
-        wrong: Checked and wrong.
-        estimate: Share of wrong hits, drawn toward the calibrated risk.
-    """
-
-    partition: str
-    state: State
-    hits: int
-    bad: int
-    right: int
-    wrong: int
-    estimate: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,30 +65,6 @@ class TrustReport:
 
 
 @dataclass(slots=True, eq=False)
-class _Evidence:
-    """Of one partition."""
-
-    checked: Alarm
-    told: Alarm
-    state: State = State.OPEN
-    hits: int = 0
-    risks: float = 0.0
-    bad: int = 0
-    right: int = 0
-    wrong: int = 0
-
-    def prior_mean(self, bound: float) -> float:
-        """The calibrated risk of its hits; never above the bound, which calibration promised."""
-        return min(bound, self.risks / self.hits) if self.hits else bound / 2
-
-    def is_over(self, bound: float) -> bool:
-        """Its estimate lies above the bound, by checks or by feedback."""
-        mean = self.prior_mean(bound)
-        by_check = shrunk_mean(mean, self.wrong, self.right + self.wrong)
-        return max(by_check, shrunk_mean(mean, self.bad, self.hits)) > bound
-
-
-@dataclass(slots=True, eq=False)
 class Trust:
     """The memory of what went well and what did not. One owner; nothing in here takes a lock.
 
@@ -158,7 +81,7 @@ class Trust:
     right: int = 0
     wrong: int = 0
     states: Counter[State] = field(default_factory=Counter)
-    _partitions: OrderedDict[bytes, _Evidence] = field(default_factory=OrderedDict)
+    _partitions: OrderedDict[bytes, Standing] = field(default_factory=OrderedDict)
     _entries: OrderedDict[EntryId, int] = field(default_factory=OrderedDict)
     _promoted: OrderedDict[tuple[EntryId, str], None] = field(default_factory=OrderedDict)
     _rejections: Rejections = field(default_factory=Rejections)
@@ -170,8 +93,8 @@ class Trust:
 
     def state(self, partition: bytes) -> State:
         """Of one partition; open if nothing is known of it."""
-        evidence = self._partitions.get(partition)
-        return evidence.state if evidence is not None else State.OPEN
+        standing = self._partitions.get(partition)
+        return standing.state if standing is not None else State.OPEN
 
     def refusal(
         self, partition: bytes, candidate: Candidate, asked: Vector, kept: Vector | None
@@ -204,36 +127,27 @@ class Trust:
 
     def served(self, partition: bytes, risk: float) -> Change | None:
         """One more hit by meaning was served."""
-        evidence = self._evidence(partition)
-        evidence.hits += 1
-        evidence.risks += risk
-        evidence.told.right()
-        return self._settle(evidence)
+        return self._counted(self._standing(partition).served(risk))
 
     def bad(self, partition: bytes) -> Change | None:
         """Somebody said of a hit that was served that it was wrong."""
-        evidence = self._evidence(partition)
-        evidence.bad += 1
-        # The hit itself was taken for right when it was served; that is left standing, which makes
-        # the alarm a little slower and never falser.
-        evidence.told.wrong()
-        return self._settle(evidence)
+        return self._counted(self._standing(partition).told_bad())
 
     def checked(self, partition: bytes, entry_id: EntryId, *, is_right: bool) -> Change | None:
         """A hit, served or withheld, drawn at random, turned out right or wrong."""
-        evidence = self._evidence(partition)
-        on_probation = evidence.state is State.OFF
-        if is_right:
-            evidence.right += 1
-            evidence.checked.right()
-            self.stood(entry_id)
-        else:
-            evidence.wrong += 1
-            evidence.checked.wrong()
-        if not on_probation:
+        standing = self._standing(partition)
+        if standing.state is not State.OFF:
             self.right += is_right
             self.wrong += not is_right
-        return self._settle(evidence)
+        if is_right:
+            self.stood(entry_id)
+        return self._counted(standing.checked(is_right=is_right))
+
+    def _counted(self, change: Change | None) -> Change | None:
+        if change is not None:
+            self.states[change.before] -= 1
+            self.states[change.after] += 1
+        return change
 
     def stood(self, entry_id: EntryId) -> None:
         """An entry's answer served another question well."""
@@ -255,49 +169,23 @@ class Trust:
         """An entry is gone."""
         self._entries.pop(entry_id, None)
 
-    def _evidence(self, partition: bytes) -> _Evidence:
-        evidence = self._partitions.get(partition)
-        if evidence is None:
-            evidence = _Evidence(checked=Alarm(self.bound), told=Alarm(self.bound))
-            self._partitions[partition] = evidence
+    def _standing(self, partition: bytes) -> Standing:
+        standing = self._partitions.get(partition)
+        if standing is None:
+            standing = self._partitions[partition] = Standing(self.bound)
             self.states[State.OPEN] += 1
             if len(self._partitions) > MAX_PARTITIONS:
                 _, gone = self._partitions.popitem(last=False)
                 self.states[gone.state] -= 1
         self._partitions.move_to_end(partition)
-        return evidence
-
-    def _settle(self, evidence: _Evidence) -> Change | None:
-        before, after = evidence.state, self._next_state(evidence)
-        if before is after:
-            if evidence.right + evidence.wrong > MAX_CHECKED:
-                evidence.right, evidence.wrong = evidence.right // 2, evidence.wrong // 2
-            return None
-        evidence.state = after
-        self.states[before] -= 1
-        self.states[after] += 1
-        if after is State.OFF:
-            evidence.hits = evidence.bad = evidence.right = evidence.wrong = 0
-            evidence.risks = 0.0
-        if State.OFF in {before, after}:
-            evidence.checked, evidence.told = Alarm(self.bound), Alarm(self.bound)
-        return Change(before, after)
-
-    def _next_state(self, evidence: _Evidence) -> State:
-        if evidence.state is State.OFF:
-            total = evidence.right + evidence.wrong
-            if upper_bound(evidence.wrong, total, PROBATION_CONFIDENCE) > self.bound:
-                return State.OFF
-        elif evidence.checked.is_ringing or evidence.told.is_ringing:
-            return State.OFF
-        return State.TIGHT if evidence.is_over(self.bound) else State.OPEN
+        return standing
 
     def report(self) -> TrustReport:
         """All that was learnt. Looks at every partition."""
         watched = [
-            self._told(partition, evidence)
-            for partition, evidence in self._partitions.items()
-            if evidence.state is not State.OPEN
+            standing.report(partition)
+            for partition, standing in self._partitions.items()
+            if standing.state is not State.OPEN
         ]
         watched.sort(key=lambda one: (one.state is State.TIGHT, -one.estimate.value))
         return TrustReport(
@@ -307,16 +195,4 @@ class Trust:
             partitions={state: self.states[state] for state in State},
             rejections=len(self._rejections),
             watched=tuple(watched[:100]),
-        )
-
-    def _told(self, partition: bytes, evidence: _Evidence) -> PartitionReport:
-        total = evidence.right + evidence.wrong
-        return PartitionReport(
-            partition=partition.hex(),
-            state=evidence.state,
-            hits=evidence.hits,
-            bad=evidence.bad,
-            right=evidence.right,
-            wrong=evidence.wrong,
-            estimate=shrunk(evidence.prior_mean(self.bound), evidence.wrong, total),
         )

@@ -23,9 +23,10 @@ import aiohttp
 from cache.errors import CacheError
 from cache.risk import RiskModel
 from cache.semantic import SemanticCache
+from cache.standing import State
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
-from cache.trust import State, Trust
+from cache.trust import Trust
 from router.artifact import DEFAULT, Artifact
 from router.errors import ArtifactError, RouterError
 from router.policy import Router, quality_of

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Protocol
 
 from cache.entry import EntryId, Vector
-from cache.trust import Change, State, Trust
+from cache.standing import Change, State
+from cache.trust import Trust
 from sidecar.oversight.checks import Check, Verdict
 
 
