@@ -45,9 +45,11 @@ class Refreshes:
         if len(self._running) >= MAX_RUNNING:
             self._hook.refreshed("full")
             return
-        self._running[key] = asyncio.create_task(self._run(key, work))
+        task = self._running[key] = asyncio.create_task(self._run(work))
+        # Not in the task's own `finally`: one that is cancelled before its first step has none.
+        task.add_done_callback(lambda _: self._running.pop(key))
 
-    async def _run(self, key: bytes, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
             self._hook.refreshed("done")
@@ -56,8 +58,6 @@ class Refreshes:
         except Exception:  # a bug of ours: nobody awaits this task but `close`
             self._logger.exception("a refresh failed unforeseen")
             self._hook.refreshed("failed")
-        finally:
-            del self._running[key]
 
     async def close(self) -> None:
         """End them all."""
