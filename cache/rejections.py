@@ -55,8 +55,10 @@ class Rejections:
         if pairs is None:
             return False
         self._pairs.move_to_end(partition)
-        near = pairs @ np.stack([asked, kept]).T  # (n, 2, dim) @ (dim, 2): side, then whom
+        # One row a side: a matrix times a vector, where (n, 2, dim) would be n small products.
+        sides = pairs.reshape(-1, pairs.shape[-1])  # (2 n, dim)
+        to_asked, to_kept = (sides @ asked).reshape(-1, 2), (sides @ kept).reshape(-1, 2)  # (n, 2)
         enough = float(asked @ kept) - _ROUNDING
-        straight = (near[:, 0, 0] >= enough) & (near[:, 1, 1] >= enough)
-        crossed = (near[:, 1, 0] >= enough) & (near[:, 0, 1] >= enough)
+        straight = (to_asked[:, 0] >= enough) & (to_kept[:, 1] >= enough)
+        crossed = (to_asked[:, 1] >= enough) & (to_kept[:, 0] >= enough)
         return bool(np.any(straight | crossed))
