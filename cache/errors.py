@@ -3,6 +3,7 @@
 CacheError
 ├── DuplicateEntry           an id is in the index already: a bug in whoever hands out ids
 ├── StoreError               the disk store could not be opened, read or written
+├── ExchangeError            a file of kept answers is none, of another schema, or was changed
 └── RiskModelError           the risk model's file is missing, torn or of another make
 """
 
@@ -23,6 +24,10 @@ class DuplicateEntry(CacheError):
 
 class StoreError(CacheError):
     """The disk store could not be opened, read or written."""
+
+
+class ExchangeError(CacheError):
+    """A file of kept answers is none, of another schema, or was changed."""
 
 
 class RiskModelError(CacheError):

@@ -1,4 +1,4 @@
-"""The command line: `serve` (which may be left out), `check`, `encoder`."""
+"""The command line: `serve` (which may be left out), `check`, `encoder`, `cache`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 import uvloop
 
-from sidecar import __version__
+from sidecar import __version__, commands
 from sidecar.app import serve
 from sidecar.config import Config, load_config
 from sidecar.encoder import commands as encoder_commands
@@ -19,7 +19,7 @@ from sidecar.errors import ConfigError
 from sidecar.telemetry.logs import configure
 
 PRESETS: Final = Path(__file__).parent / "presets"
-_VERBS: Final = ("serve", "check", "encoder")
+_VERBS: Final = ("serve", "check", "encoder", "cache")
 EXIT_FAULTY: Final = 2
 
 
@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(told)
     if args.verb == "encoder":
         return encoder_commands.run(args)
+    if args.verb == "cache":
+        return commands.run(args)
     path = Path(args.config) if args.config else preset()
     try:
         config = load_config(path)
@@ -70,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     encoder_commands.add_arguments(
         verbs.add_parser("encoder", help=encoder_help, description=encoder_help)
     )
+    cache_help = "warm a running sidecar's cache; export or import that of one that is down"
+    cache = verbs.add_parser("cache", help=cache_help, description=cache_help)
+    commands.add_arguments(cache, preset())
     return parser
 
 

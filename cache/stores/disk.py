@@ -83,6 +83,7 @@ class DiskStore:
     """The entries that outlive the process. One owner thread at a time.
 
     Attributes:
+        encoder_id: Whose vectors it takes and gives.
         renamed_to: Where a file that could not be read was put; None if there was none.
         dropped: Rows that `load` found torn and deleted.
         expired: Rows that `load` found expired and deleted.
@@ -91,14 +92,16 @@ class DiskStore:
     def __init__(self, path: Path, connection: sqlite3.Connection, encoder_id: str) -> None:
         self._path = path
         self._connection = connection
-        self._encoder_id = encoder_id
+        self.encoder_id = encoder_id
         self.renamed_to: Path | None = None
         self.dropped = 0
         self.expired = 0
 
     @classmethod
-    def open(cls, path: Path, encoder_id: str) -> DiskStore:
+    def open(cls, path: Path, encoder_id: str | None) -> DiskStore:
         """The store at `path`, begun if there is none; see `renamed_to`.
+
+        Without an `encoder_id` that of the newest vector is taken.
 
         Raises:
             StoreError: The folder cannot be written, or another process holds the file.
@@ -114,7 +117,7 @@ class DiskStore:
             raise StoreError(f"{path} cannot be opened: {fault}") from fault
         if connection is None:
             raise StoreError(f"{path} is not a sound database though it was just begun")
-        store = cls(path, connection, encoder_id)
+        store = cls(path, connection, _newest(connection) if encoder_id is None else encoder_id)
         store.renamed_to = renamed_to
         return store
 
@@ -134,7 +137,7 @@ class DiskStore:
                 last = rows[-1][0]
                 unfit = []
                 for row in rows:
-                    entry = _entry(row, self._encoder_id)
+                    entry = _entry(row, self.encoder_id)
                     if entry is not None and entry.expires_at > now_at:
                         yield entry
                         continue
@@ -151,7 +154,7 @@ class DiskStore:
         Raises:
             StoreError: Nothing was written (disk full, file gone, file held by another).
         """
-        rows = [_row(entry, self._encoder_id) for entry in puts]
+        rows = [_row(entry, self.encoder_id) for entry in puts]
         highest = max([row[0] for row in rows] + list(removals), default=0)
         with _translated("written"), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -245,6 +248,14 @@ def _connected(path: Path) -> sqlite3.Connection | None:
         connection.close()
         return None
     return connection
+
+
+def _newest(connection: sqlite3.Connection) -> str:
+    with _translated("read"):
+        row = connection.execute(
+            "SELECT encoder_id FROM entries WHERE vector IS NOT NULL ORDER BY entry_id DESC LIMIT 1"
+        ).fetchone()
+    return str(row[0]) if row else ""
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:

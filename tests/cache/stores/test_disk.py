@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cache.entry import Entry
+from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import StoreError
-from cache.stores.disk import DiskStore
+from cache.stores.disk import SCHEMA_VERSION, DiskStore
 
 ENCODER = "encoder-a"
 
@@ -169,6 +170,37 @@ def test_a_closed_store_is_a_store_error(tmp_path: Path) -> None:
         store.write([entry(1)], [])
     with pytest.raises(StoreError):
         store.max_entry_id()
+
+
+def test_a_file_of_an_older_schema_is_put_aside(tmp_path: Path) -> None:
+    """Its entries do not say whose they are; it is kept under another name, and a new one begun."""
+    store = opened(tmp_path)
+    store.write([entry(1)], [])
+    store.close()
+    raw = sqlite3.connect(tmp_path / "cache.sqlite")
+    raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+    raw.close()
+    store = opened(tmp_path)
+    assert store.renamed_to is not None
+    assert list(store.load(0.0)) == []
+    store.close()
+
+
+def test_invalidations_are_kept_and_one_on_everything_ends_the_rest(tmp_path: Path) -> None:
+    """Each selector has one mark, the newest; a mark on everything makes the others moot."""
+    tag, tenant = Selector("tag", "a"), Selector("tenant", "b")
+    store = opened(tmp_path)
+    store.write([], [], [Mark(tag, 1, 0.5), Mark(tenant, 2, 0.5)])
+    store.write([], [], [Mark(tag, 3, 1.5)])
+    store.close()
+    store = opened(tmp_path)
+    assert sorted(store.marks(), key=lambda one: one.epoch) == [
+        Mark(tenant, 2, 0.5),
+        Mark(tag, 3, 1.5),
+    ]
+    store.write([], [], [Mark(EVERYTHING, 4, 2.5)])
+    assert store.marks() == [Mark(EVERYTHING, 4, 2.5)]
+    store.close()
 
 
 _WRITER = """
