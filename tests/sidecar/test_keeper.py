@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
+from cache.entry import Entry
+from cache.epochs import Mark, Selector
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore, entry_bytes
 from sidecar.errors import EncoderError
@@ -135,3 +141,124 @@ async def test_an_answer_too_large_for_memory_is_not_indexed(tmp_path: Path) -> 
     assert KEYS.partition is not None
     await made.keeper.close()
     made.thread.shutdown()
+
+
+def named(number: int, tag: str = "", **fields: Any) -> Entry:
+    tags = (tag,) if tag else ()
+    return replace(
+        ENTRY, entry_id=number, fingerprint=number.to_bytes(20, "big"), tags=tags, **fields
+    )
+
+
+async def test_what_is_invalidated_leaves_no_ghost(tmp_path: Path) -> None:
+    """Not in memory, not in the index, not on disk; the rest stays in all three."""
+    made = Kept(tmp_path)
+    keeper = await made.start()
+    for number in range(1, 5):
+        keeper.keep(named(number, tag="odd" if number % 2 else "even"))
+    assert await keeper.invalidate(Selector("tag", "odd"))
+    assert {one.entry_id for one in made.store} == made.index.ids == {2, 4}
+    await keeper.close()
+    disk = DiskStore.open(made.path, "encoder")
+    assert [one.entry_id for one in disk.load(0.0)] == [2, 4]
+    disk.close()
+    made.thread.shutdown()
+
+
+async def test_what_was_asked_for_before_is_not_kept_after(kept: Kept) -> None:
+    """The epoch at the start is compared with the one at the keep."""
+    epoch = kept.keeper.epochs.now
+    await kept.keeper.invalidate(Selector("tag", "a"))
+    assert not kept.keeper.keep(named(1, tag="a", epoch=epoch))
+    assert kept.keeper.keep(named(2, tag="b", epoch=epoch))
+    assert kept.keeper.keep(named(3, tag="a", epoch=kept.keeper.epochs.now))
+    assert kept.index.ids == {2, 3}
+
+
+async def test_a_row_that_a_lost_removal_left_is_not_loaded(tmp_path: Path) -> None:
+    """The invalidation is written apart from what it removes, and outlives it."""
+    disk = DiskStore.open(tmp_path / "cache.sqlite", "encoder")
+    disk.write([named(1, tag="a"), named(2)], [], [Mark(Selector("tag", "a"), 1, 1.0)])
+    disk.close()
+    made = Kept(tmp_path)
+    keeper = await made.start()
+    assert made.index.ids == {2}
+    assert keeper.epochs.now == 1
+    await keeper.close()
+    made.thread.shutdown()
+
+
+async def test_what_memory_has_no_room_for_is_not_indexed_at_the_start(tmp_path: Path) -> None:
+    """A smaller budget after a restart leaves no ghost either."""
+    large = Kept(tmp_path)
+    keeper = await large.start()
+    for number in range(1, 7):
+        keeper.keep(named(number))
+    await keeper.close()
+    small = Kept(tmp_path, max_bytes=int(2.5 * entry_bytes(ENTRY)))
+    await (again := await small.start()).close()
+    assert again.is_persisted
+    assert small.index.ids == {one.entry_id for one in small.store}
+    assert len(small.store) == 2
+    for made in (large, small):
+        made.thread.shutdown()
+
+
+async def test_new_quotas_reach_the_index(tmp_path: Path) -> None:
+    """What a reload makes leave is no ghost."""
+    made = Kept(tmp_path)
+    keeper = await made.start()
+    for number in range(1, 7):
+        keeper.keep(named(number, tenant="a" if number > 3 else "b"))
+    keeper.allot({"a": int(1.5 * entry_bytes(ENTRY))})
+    assert made.index.ids == {one.entry_id for one in made.store}
+    assert len(made.store) == 4
+    await keeper.close()
+    made.thread.shutdown()
+
+
+_WRITER = """
+import asyncio, sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from cache.epochs import Selector
+from tests.sidecar.test_keeper import Kept, named
+
+async def write():
+    made = Kept(Path({folder!r}))
+    keeper = await made.start()
+    while True:
+        for _ in range(20):
+            number = keeper.next_id()
+            keeper.keep(named(number, tag=str(number % 7), epoch=keeper.epochs.now))
+            await asyncio.sleep(0.001)
+        tag = str(number % 7)
+        gone = [one.entry_id for one in keeper.named(Selector("tag", tag))]
+        assert await keeper.invalidate(Selector("tag", tag))
+        print(*gone, flush=True)
+
+asyncio.run(write())
+"""
+
+
+async def test_a_kill_never_resurrects(tmp_path: Path) -> None:
+    """Ten times kill -9: nothing that was said to be gone is back, and nothing is torn."""
+    code = _WRITER.format(paths=[str(Path(__file__).parents[2])], folder=str(tmp_path))
+    dice, gone = random.Random(2), set[int]()  # noqa: S311 - not a secret
+    for _ in range(10):
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as writer:  # noqa: ASYNC220, S603 - ours
+            assert writer.stdout is not None
+            for _ in range(dice.randrange(1, 8)):
+                gone |= {int(word) for word in writer.stdout.readline().split()}
+            writer.send_signal(signal.SIGKILL)
+        made = Kept(tmp_path)
+        await made.start()
+        assert gone
+        assert not {one.entry_id for one in made.store} & gone
+        assert not made.index.ids & gone
+        await made.keeper.close()
+        made.thread.shutdown()
+    disk = DiskStore.open(tmp_path / "cache.sqlite", "encoder")
+    assert not {one.entry_id for one in disk.load(0.0)} & gone
+    assert (disk.dropped, disk.renamed_to) == (0, None)
+    disk.close()
