@@ -162,11 +162,11 @@ def fit(pairs: Pairs, logits: Numbers, restated_risk: float) -> RiskModel:
         scale=scale,
         offset=offset,
         restated_risk=restated_risk,
-        points=operating_points(pairs, _risks(pairs, scale * logits + offset)),
+        points=operating_points(pairs, risks_of(pairs, scale * logits + offset)),
     )
 
 
-def _risks(pairs: Pairs, logits: Numbers) -> Numbers:
+def risks_of(pairs: Pairs, logits: Numbers) -> Numbers:
     """(n,) float64; infinite where a veto forbids."""
     return np.where(pairs.vetoed, np.inf, 1.0 / (1.0 + np.exp(-logits)))
 
@@ -277,14 +277,14 @@ def _meaning(saying: str, a: int, b: int) -> tuple[str, int, int]:
 
 def evaluate(pairs: Pairs, logits: Numbers, model: RiskModel, seed: int) -> dict[str, Any]:
     """AUC and coverage of the cosine alone and of the risk, on each file; intervals are 95 %."""
-    risks = _risks(pairs, model.scale * logits + model.offset)
+    risks = risks_of(pairs, model.scale * logits + model.offset)
     left_out = _left_out(pairs)
     scores = {"cosine": -pairs.x[:, 0], "risk": risks, "risk, file left out": left_out}
     report: dict[str, Any] = {"restated_risk": model.restated_risk, "files": {}, "limits": {}}
     for place, name in enumerate(FILES):
         rows = np.flatnonzero(pairs.file == place)
         report["files"][name] = {
-            kind: _figures(pairs, score, rows, seed) for kind, score in scores.items()
+            kind: figures(pairs, score, rows, seed) for kind, score in scores.items()
         }
     for bound in BOUNDS:
         limit = model.limit(bound)
@@ -306,11 +306,13 @@ def _left_out(pairs: Pairs) -> Numbers:
     for place in np.unique(pairs.file):
         held = pairs.file == place
         weights, intercept = _fitted(pairs, np.flatnonzero(~held))
-        risks[held] = _risks(pairs, pairs.x @ weights + intercept)[held]
+        risks[held] = risks_of(pairs, pairs.x @ weights + intercept)[held]
     return risks
 
 
-def _figures(pairs: Pairs, score: Numbers, rows: NDArray[Any], seed: int) -> dict[str, Any]:
+def figures(pairs: Pairs, score: Numbers, rows: NDArray[Any], seed: int) -> dict[str, Any]:
+    """AUC and coverage at each bound of a score, lowest served first, with 95 % intervals."""
+
     def measure(chosen: NDArray[Any]) -> list[float]:
         rank = -np.where(np.isfinite(score[chosen]), score[chosen], 1e3)
         auc = roc_auc_score(pairs.good[chosen], rank, sample_weight=pairs.share[chosen])
@@ -321,8 +323,8 @@ def _figures(pairs: Pairs, score: Numbers, rows: NDArray[Any], seed: int) -> dic
     low, high = np.quantile(again, (0.025, 0.975), axis=0)
     names = ("auc", *(f"coverage_at_{bound}" for bound in BOUNDS))
     return {
-        name: [round(float(value), 3) for value in figures]
-        for name, figures in zip(names, zip(measure(rows), low, high, strict=True), strict=True)
+        name: [round(float(value), 3) for value in three]
+        for name, three in zip(names, zip(measure(rows), low, high, strict=True), strict=True)
     }
 
 

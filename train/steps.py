@@ -72,11 +72,11 @@ class Tokens(dict[str, tuple[int, ...]]):
 
 def batches(rows: Sequence[Pair], tokens: Tokens, steps: int, seed: int) -> Iterator[Batch]:
     """`steps` batches of pairs of like length; of a source both labels are drawn as often."""
-    dice, mass = np.random.default_rng(seed), _mass(rows)
+    dice, chances = np.random.default_rng(seed), mass(rows)
     ready: list[Batch] = []
     for _ in range(steps):
         if not ready:
-            drawn = [rows[int(place)] for place in dice.choice(len(rows), POOL * BATCH, p=mass)]
+            drawn = [rows[int(place)] for place in dice.choice(len(rows), POOL * BATCH, p=chances)]
             pool = [(_turned(tokens, p, dice), float(p.is_same)) for p in drawn]
             pool.sort(key=lambda row: len(row[0][0]))
             ready = [pool[at * BATCH : (at + 1) * BATCH] for at in dice.permutation(POOL)]
@@ -89,14 +89,14 @@ def _turned(tokens: Tokens, pair: Pair, dice: np.random.Generator) -> PairTokens
     return joined(tokens[one], tokens[other])
 
 
-def _mass(rows: Sequence[Pair]) -> Numbers:
+def mass(rows: Sequence[Pair]) -> Numbers:
     """(n,) float64, sums to 1: the chance of each row to be drawn."""
     labels = Counter((pair.source, pair.is_same) for pair in rows)
     totals = Counter(pair.source for pair in rows)
-    mass: Numbers = np.array(
+    chances: Numbers = np.array(
         [WEIGHTS[p.source] * totals[p.source] / labels[p.source, p.is_same] for p in rows]
     )
-    return np.asarray(mass / mass.sum())
+    return np.asarray(chances / chances.sum())
 
 
 class Learner:

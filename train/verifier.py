@@ -1,7 +1,7 @@
 """Labelled and generated pairs in, the cache's pair verifier out: a small cross-encoder in int8.
 
-Beside it the rows that were kept apart, judged: AUC by source, by trap and by capability. What it
-does to the cache's coverage is measured by `train cache --verifier`.
+Then what it is good for: the rows that were kept apart by source, by trap and by capability, and
+what its verdicts would change in the cache (`train/verified.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from sidecar.encoder.bundle import TOKENIZER, EncoderConfig
-from sidecar.encoder.encoding import Encodings
 from sidecar.encoder.graph import to_int8
 from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.encoder.pairs import MAX_TOKENS
@@ -26,6 +25,7 @@ from sidecar.encoder.tokenizer import Tokenizer
 from sidecar.encoder.verifier import OnnxVerifier
 from train.lookalikes import generate
 from train.pairs import Pair, Split, plain, read_rows, scoreboard, split
+from train.verified import Encoder, Judge, compared
 
 HELP: Final = "train the cache's pair verifier from labelled and generated pairs"
 
@@ -41,22 +41,6 @@ SURELY_SAME: Final = 0.86
 """Chosen: of two questions of one intent that lie so near, nine in ten are served by one answer."""
 
 
-class Encoder(Protocol):
-    """Texts to vectors."""
-
-    def encode(self, texts: Sequence[str]) -> Encodings:
-        """Raises EncoderError."""
-        ...
-
-
-class Judge(Protocol):
-    """The served verifier's one method."""
-
-    def verdict(self, kept: str, asked: str) -> float | None:
-        """The logit, or None for no verdict."""
-        ...
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own flags."""
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cache"))
@@ -65,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=2600, help="of 32 pairs (%(default)s)")
     parser.add_argument("--start", type=Path, help="folder of a run whose weights to begin with")
     parser.add_argument("--quora", action="store_true", help="learn from non-commercial text too")
+    parser.add_argument("--head", action="store_true", help="a head on the encoder's two vectors")
     parser.add_argument("--evaluate", action="store_true", help="measure what lies in --out only")
 
 
@@ -74,18 +59,29 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         DataError: A file of labelled pairs is missing or torn.
     """
-    tokenizer = EncoderConfig().folder / TOKENIZER
-    if args.evaluate:
-        held = split(args.data, with_quora=False, seed=args.seed).held
-    else:
-        encoder = OnnxEncoder.load(EncoderConfig())
-        rows = gathered(args.data, encoder, with_quora=args.quora, seed=args.seed)
-        args.out.mkdir(parents=True, exist_ok=True)
-        train(rows.learnt, Tokenizer(tokenizer, MAX_TOKENS), args)
-        held = rows.held
-    report = measured(held, OnnxVerifier(args.out / INT8, tokenizer))
+    encoder = OnnxEncoder.load(EncoderConfig())
+    rows = gathered(args.data, encoder, with_quora=args.quora, seed=args.seed)
+    judge = _head(rows.learnt, encoder) if args.head else _network(rows.learnt, args)
+    report = measured(rows.held, judge)
+    report |= compared(args.data, judge, encoder, rows.held, args.seed)
     print(json.dumps(report, indent=None if args.json else 1))
     return 0
+
+
+def _head(rows: Sequence[Pair], encoder: Encoder) -> Judge:
+    from train.vectorhead import VectorHead  # noqa: PLC0415 - loads torch, needed here only
+
+    head = VectorHead(encoder)
+    head.fit(rows)
+    return head
+
+
+def _network(rows: Sequence[Pair], args: argparse.Namespace) -> Judge:
+    tokenizer = EncoderConfig().folder / TOKENIZER
+    if not args.evaluate:
+        args.out.mkdir(parents=True, exist_ok=True)
+        train(rows, Tokenizer(tokenizer, MAX_TOKENS), args)
+    return OnnxVerifier(args.out / INT8, tokenizer)
 
 
 def train(rows: Sequence[Pair], tokenizer: Tokenizer, args: argparse.Namespace) -> None:
