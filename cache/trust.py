@@ -12,9 +12,9 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-from cache.entry import Candidate, EntryId, MissReason, Vector
+from cache.entry import Candidate, EntryId, MissReason
 from cache.evidence import Estimate, observed
-from cache.rejections import Rejections
+from cache.rejections import Question, Rejections
 from cache.standing import Change, PartitionReport, Standing, State
 
 MAX_PARTITIONS: Final = 10_000
@@ -97,7 +97,7 @@ class Trust:
         return standing.state if standing is not None else State.OPEN
 
     def refusal(
-        self, partition: bytes, candidate: Candidate, asked: Vector, kept: Vector | None
+        self, partition: bytes, candidate: Candidate, asked: Question, kept: Question | None
     ) -> Refusal | None:
         """Why `candidate`, whose risk lies under the limit, is not served; None if it may be."""
         match self.state(partition):
@@ -161,7 +161,7 @@ class Trust:
         if len(self._promoted) > MAX_ENTRIES:
             self._promoted.popitem(last=False)
 
-    def reject(self, partition: bytes, asked: Vector, kept: Vector) -> None:
+    def reject(self, partition: bytes, asked: Question, kept: Question) -> None:
         """Never serve this pair again, nor what lies nearer to it than to itself."""
         self._rejections.add(partition, asked, kept)
 

@@ -19,6 +19,7 @@ from cache.epochs import Selector
 from cache.errors import CacheError
 from cache.guard import NAMES
 from cache.policy import CacheConfig, SemanticConfig
+from cache.rejections import Question
 from cache.semantic import Judged, SemanticCache
 from cache.stores.memory import MemoryStore, entry_bytes
 from cache.trust import Trust
@@ -231,12 +232,15 @@ class Inspection:
             return {"candidates": [], "skipped": type(fault).__name__}
         if encoding.truncated:
             return {"candidates": [], "skipped": "longer than the encoder's window"}
-        return {"candidates": [self._candidate(one, partition, encoding) for one in near]}
+        asked = Question(question, encoding.vector)
+        return {"candidates": [self._candidate(one, partition, asked) for one in near]}
 
-    def _candidate(self, one: Judged, partition: bytes, encoding: Encoding) -> dict[str, Any]:
+    def _candidate(self, one: Judged, partition: bytes, asked: Question) -> dict[str, Any]:
         candidate, entry = one.candidate, self.store.peek(one.candidate.entry_id)
-        kept = entry.vector if entry is not None else None
-        refusal = self.trust.refusal(partition, candidate, encoding.vector, kept)
+        kept = None
+        if entry is not None and entry.vector is not None:
+            kept = Question(entry.question, entry.vector)
+        refusal = self.trust.refusal(partition, candidate, asked, kept)
         return {
             "id": candidate.entry_id,
             "question": self.redaction.text(entry.question) if entry is not None else None,

@@ -16,6 +16,7 @@ from cache.entry import Candidate, Found, Hit, Miss, MissReason, Vector
 from cache.errors import CacheError
 from cache.key import Keys
 from cache.policy import Permit
+from cache.rejections import Question
 from cache.stores.memory import MemoryStore
 from cache.trust import Trust
 from sidecar.deadline import Deadline
@@ -195,7 +196,12 @@ class Lookup:
         if entry is None:
             return missed
         hit = Hit("semantic", entry, candidate.similarity, candidate.risk, asked.vector)
-        refusal = self._trust.refusal(asked.partition, candidate, asked.vector, entry.vector)
+        refusal = self._trust.refusal(
+            asked.partition,
+            candidate,
+            Question(asked.question, asked.vector),
+            Question(entry.question, entry.vector) if entry.vector is not None else None,
+        )
         if refusal is not None:
             is_known = refusal.reason is MissReason.VETO  # nothing is left to check
             return replace(

@@ -22,7 +22,8 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 
 import orjson
 
-from cache.entry import Hit, Vector
+from cache.entry import Entry, Vector
+from cache.rejections import Question
 from sidecar import answer
 from sidecar.encoder.encoding import Encoding
 from sidecar.errors import EncoderError
@@ -64,9 +65,10 @@ class Check:
 
     Attributes:
         kind: It was served; it would have been; or it lay just above what may be served.
-        hit: With the vector of the question asked.
+        entry: Whose answer it was.
         partition: Where it was found.
-        question: What was asked.
+        asked: What was asked.
+        kept: The entry's own question.
         raw: The request's body as JSON.
         headers: What goes upstream with a call.
         fresh: What the entry's own tier has said to it since; None if that is not known yet.
@@ -74,9 +76,10 @@ class Check:
     """
 
     kind: Literal["served", "withheld", "near"]
-    hit: Hit
+    entry: Entry
     partition: bytes
-    question: str
+    asked: Question
+    kept: Question
     raw: bytes
     headers: Mapping[str, str]
     fresh: str | None
@@ -158,14 +161,14 @@ class Checks:
         self._heard(check, verdict, spent.usd)
 
     async def _verdict(self, check: Check, spent: _Spent) -> Verdict:
-        kept = answer.text(orjson.loads(check.hit.entry.body))
-        fresh = check.fresh or await self._ask(check, check.question, spent)
+        kept = answer.text(orjson.loads(check.entry.body))
+        fresh = check.fresh or await self._ask(check, check.asked, spent)
         if fresh is None:
             return "failed"
         if await self._same(check, kept, fresh, spent):
             return "right"
-        again = await self._ask(check, check.question, spent)
-        own = await self._ask(check, check.hit.entry.question, spent)
+        again = await self._ask(check, check.asked, spent)
+        own = await self._ask(check, check.kept, spent)
         if again is None or own is None:
             return "failed"
         is_steady = await self._same(check, kept, own, spent) and await self._same(
@@ -175,12 +178,12 @@ class Checks:
             "wrong" if is_steady and not await self._same(check, kept, again, spent) else "unclear"
         )
 
-    async def _ask(self, check: Check, question: str, spent: _Spent) -> str | None:
+    async def _ask(self, check: Check, question: Question, spent: _Spent) -> str | None:
         """What the entry's tier says to `question`, all else being as it was asked."""
         body: dict[str, Any] = orjson.loads(check.raw)
         # A hit is found inside a partition: but for this turn, both requests are the same.
-        body["messages"][-1]["content"] = question
-        said = await check.asking.ask(check.hit.entry.tier, body, check.headers)
+        body["messages"][-1]["content"] = question.text
+        said = await check.asking.ask(check.entry.tier, body, check.headers)
         spent.usd += said.cost_usd
         return said.text
 
@@ -192,7 +195,7 @@ class Checks:
             return True
         if not check.asking.judge:
             return False
-        agree, cost_usd = await check.asking.agree(check.question, left, right, check.headers)
+        agree, cost_usd = await check.asking.agree(check.asked.text, left, right, check.headers)
         spent.usd += cost_usd
         return agree
 

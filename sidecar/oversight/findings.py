@@ -7,7 +7,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Protocol
 
-from cache.entry import EntryId, Vector
+from cache.entry import EntryId
+from cache.rejections import Question
 from cache.standing import Change, State
 from cache.trust import Trust
 from sidecar.oversight.checks import Check, Verdict
@@ -51,22 +52,22 @@ class Findings:
         self._meter.verified(verdict, cost_usd)
         if verdict not in {"right", "wrong"}:
             return
-        is_right, entry = verdict == "right", check.hit.entry
+        is_right, entry = verdict == "right", check.entry
         if check.kind != "near":
             change = self._trust.checked(check.partition, entry.entry_id, is_right=is_right)
             self._tell(check.partition, change)
         elif is_right:
             self._trust.stood(entry.entry_id)
-            self._trust.promote(entry.entry_id, check.question)
+            self._trust.promote(entry.entry_id, check.asked.text)
         if not is_right:
-            self._reject(check.partition, check.hit.vector, entry.vector)
+            self._trust.reject(check.partition, check.asked, check.kept)
         if not is_right and check.kind == "served":
             self.quarantine(entry.entry_id)
 
-    def bad(self, partition: bytes, entry_id: EntryId, asked: Vector, kept: Vector) -> None:
+    def bad(self, partition: bytes, entry_id: EntryId, asked: Question, kept: Question) -> None:
         """Somebody said of a hit by meaning that it was wrong."""
         self._tell(partition, self._trust.bad(partition))
-        self._reject(partition, asked, kept)
+        self._trust.reject(partition, asked, kept)
         self.quarantine(entry_id)
 
     def quarantine(self, entry_id: EntryId) -> None:
@@ -75,10 +76,6 @@ class Findings:
         if self._forget(entry_id):
             self._meter.quarantined()
             self._logger.info("entry quarantined", extra={"facts": {"entry": entry_id}})
-
-    def _reject(self, partition: bytes, asked: Vector | None, kept: Vector | None) -> None:
-        if asked is not None and kept is not None:
-            self._trust.reject(partition, asked, kept)
 
     def _tell(self, partition: bytes, change: Change | None) -> None:
         if change is None:

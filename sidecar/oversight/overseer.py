@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, NamedTuple
 
 import orjson
 
-from cache.entry import Entry, EntryId, Hit, MissReason, Vector
+from cache.entry import Entry, EntryId, Hit, MissReason
+from cache.rejections import Question
 from cache.trust import Trust, TrustReport
 from sidecar import answer
 from sidecar.ledger import Ledger
@@ -35,16 +36,21 @@ _BAD_BELOW: Final = 0.5
 """Chosen: as the feedback's metric and training read a score."""
 
 
+class _Pair(NamedTuple):
+    """The question asked, and the one whose answer was found for it."""
+
+    asked: Question
+    kept: Question
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
-    """A request that feedback may speak of."""
+    """A request that feedback may speak of; with its pair if it was a hit by meaning."""
 
     tenant: str
-    kind: Literal["exact", "semantic", "kept"]
     entry_id: EntryId
     partition: bytes = b""
-    asked: Vector | None = None
-    kept: Vector | None = None
+    pair: _Pair | None = None
 
 
 class Overseer:
@@ -74,33 +80,36 @@ class Overseer:
         hit, aim = ledger.hit, ledger.aim
         assert hit is not None  # noqa: S101 - told of hits only
         assert aim is not None  # noqa: S101 - nothing is found without an aim
-        tenant, entry = ledger.inquiry.caller.tenant, hit.entry
-        partition = aim.keys.partition
-        if hit.kind == "exact" or partition is None:
-            self._see(ledger, _Seen(tenant, "exact", entry.entry_id))
+        tenant, entry_id = ledger.inquiry.caller.tenant, hit.entry.entry_id
+        partition, pair = aim.keys.partition, _pair(ledger, hit)
+        if partition is None or pair is None:
+            self._see(ledger, _Seen(tenant, entry_id))
             return
-        seen = _Seen(tenant, "semantic", entry.entry_id, partition, hit.vector, entry.vector)
-        self._see(ledger, seen)
+        self._see(ledger, _Seen(tenant, entry_id, partition, pair))
         self._findings.served(partition, hit.risk)
         if self._dice() < self._verify_share:
-            self._checks.offer(_check(ledger, hit, partition, asking, "served"))
+            self._checks.offer(_check(ledger, hit.entry, partition, pair, asking))
 
     def answered(self, ledger: Ledger, outcome: Outcome, asking: Asking) -> None:
         """A climb that `ledger` led ended well, and its answer is kept if it may be."""
         if ledger.kept_id is not None:
-            self._see(ledger, _Seen(ledger.inquiry.caller.tenant, "kept", ledger.kept_id))
-        miss, aim = ledger.miss, ledger.aim
-        if miss is None or miss.withheld is None or aim is None or aim.keys.partition is None:
+            self._see(ledger, _Seen(ledger.inquiry.caller.tenant, ledger.kept_id))
+        if ledger.miss is None or ledger.miss.withheld is None or ledger.aim is None:
             return
-        is_near = miss.reason is MissReason.RISKY
-        share = self._verify_share * NEAR_RATIO
-        if not is_near and self._verify_share:
-            share = max(self._verify_share, WITHHELD_SHARE)
-        if self._dice() < share:
-            kind: Literal["near", "withheld"] = "near" if is_near else "withheld"
-            fresh = _fresh(outcome, asking, miss.withheld.entry.tier)
-            check = _check(ledger, miss.withheld, aim.keys.partition, asking, kind)
-            self._checks.offer(replace(check, fresh=fresh))
+        hit, partition = ledger.miss.withheld, ledger.aim.keys.partition
+        pair = _pair(ledger, hit)
+        is_near = ledger.miss.reason is MissReason.RISKY
+        if partition is None or pair is None or self._dice() >= self._share(is_near=is_near):
+            return
+        check = _check(ledger, hit.entry, partition, pair, asking)
+        fresh = _fresh(outcome, asking, hit.entry.tier)
+        self._checks.offer(replace(check, kind="near" if is_near else "withheld", fresh=fresh))
+
+    def _share(self, *, is_near: bool) -> float:
+        """Of hits that were not served, how many are checked."""
+        if is_near or not self._verify_share:
+            return self._verify_share * NEAR_RATIO
+        return max(self._verify_share, WITHHELD_SHARE)
 
     def _see(self, ledger: Ledger, seen: _Seen) -> None:
         self._seen[ledger.inquiry.request_id] = seen
@@ -113,8 +122,8 @@ class Overseer:
         if seen is None or seen.tenant != record.tenant or not self._is_bad(record, seen):
             return
         del self._seen[record.request_id]
-        if seen.kind == "semantic" and seen.asked is not None and seen.kept is not None:
-            self._findings.bad(seen.partition, seen.entry_id, seen.asked, seen.kept)
+        if seen.pair is not None:
+            self._findings.bad(seen.partition, seen.entry_id, *seen.pair)
         else:
             self._findings.quarantine(seen.entry_id)
 
@@ -145,20 +154,24 @@ def _fresh(outcome: Outcome, asking: Asking, tier: str) -> str | None:
     return answer.text(body) or None
 
 
-def _check(
-    ledger: Ledger,
-    hit: Hit,
-    partition: bytes,
-    asking: Asking,
-    kind: Literal["served", "withheld", "near"],
-) -> Check:
-    request = ledger.inquiry.request
+def _pair(ledger: Ledger, hit: Hit) -> _Pair | None:
+    """Both questions of a hit by meaning; None of an exact one."""
+    entry = hit.entry
+    if hit.vector is None or entry.vector is None:
+        return None
+    asked = Question(ledger.inquiry.request.question or "", hit.vector)
+    return _Pair(asked, Question(entry.question, entry.vector))
+
+
+def _check(ledger: Ledger, entry: Entry, partition: bytes, pair: _Pair, asking: Asking) -> Check:
+    """Of a hit that is served; nothing of it has been asked anew yet."""
     return Check(
-        kind=kind,
-        hit=hit,
+        kind="served",
+        entry=entry,
         partition=partition,
-        question=request.question or "",
-        raw=orjson.dumps(request.body),
+        asked=pair.asked,
+        kept=pair.kept,
+        raw=orjson.dumps(ledger.inquiry.request.body),
         headers=ledger.inquiry.options.upstream_headers,
         fresh=None,
         asking=asking,

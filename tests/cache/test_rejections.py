@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.entry import Vector
-from cache.rejections import MAX_PAIRS, MAX_PARTITION_PAIRS, Rejections
+from cache.rejections import MAX_PAIRS, MAX_PARTITION_PAIRS, Question, Rejections
 
 HERE, THERE = b"p" * 20, b"q" * 20
 
 
-def at(degrees: float) -> Vector:
-    """A unit vector in the plane."""
+def at(degrees: float, text: str = "what is it") -> Question:
+    """A question whose unit vector lies in the plane."""
     angle = np.deg2rad(degrees)
-    return np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
+    return Question(text, np.array([np.cos(angle), np.sin(angle)], dtype=np.float32))
 
 
 KEPT, ASKED = at(0), at(20)
@@ -47,6 +46,15 @@ def test_a_pair_stands_for_its_neighbourhood(
 ) -> None:
     """Who lies nearer to it than to one another is refused with it."""
     assert rejections.holds(HERE, at(asked), at(kept)) is is_held
+
+
+def test_what_the_guard_tells_apart_is_another_pair(rejections: Rejections) -> None:
+    """The same likeness about another number was never rejected."""
+    rejections.add(THERE, at(20, "how much is 12 plus 7"), at(0, "what is 12 plus 7"))
+    asked, kept = at(21, "how much is 13 plus 7"), at(-1, "what is 13 plus 7")
+    assert not rejections.holds(THERE, asked, kept)
+    asked, kept = at(21, "tell me 12 plus 7"), at(-1, "what does 12 plus 7 make")
+    assert rejections.holds(THERE, asked, kept)
 
 
 def test_a_rejection_stays_in_its_partition(rejections: Rejections) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cache import trust as trust_module
-from cache.entry import Candidate, MissReason, Vector
+from cache.entry import Candidate, MissReason
+from cache.rejections import Question
 from cache.standing import Change, Standing, State
 from cache.trust import Refusal, Trust
 
@@ -15,13 +16,12 @@ NEAR = Candidate(1, 0.95, 0.03)
 BOUND, LIMIT = 0.02, 0.05
 
 
-def vector(seed: int) -> Vector:
+def question(seed: int) -> Question:
     drawn = np.random.default_rng(seed).normal(size=8).astype(np.float32)
-    made: Vector = drawn / np.linalg.norm(drawn)
-    return made
+    return Question("what is it", drawn / np.linalg.norm(drawn))
 
 
-ASKED, KEPT = vector(1), vector(2)
+ASKED, KEPT = question(1), question(2)
 
 
 def fresh() -> Trust:

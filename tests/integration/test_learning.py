@@ -158,6 +158,28 @@ async def test_a_wrong_hit_is_found_and_taken_back(start: Start) -> None:
         assert after.body["choices"][0]["message"]["content"] == "21"
 
 
+async def test_a_partition_of_wrong_hits_turns_itself_off(start: Start) -> None:
+    """After four of four; and what is withheld from then on is still checked."""
+    pairs = [(f"What is {n} plus 7?", f"How much is {n} plus 7?") for n in range(12, 18)]
+    answers = {first: "19" for first, _ in pairs} | {second: "21" for _, second in pairs}
+    vendor = FakeVendor(answers)
+    async with AsyncExitStack() as life:
+        text = VENDOR.format(url=await vendor_url(vendor, life))
+        sidecar = await start(text, ALL_CHECKED, life)
+        seen = []
+        for first, second in pairs:
+            await sidecar.ask(first, **PINNED)
+            await sidecar.settled()
+            asked = await sidecar.ask(second, {"x-sidecar-debug": "1"}, **PINNED)
+            seen.append(asked.headers.get("x-sidecar-miss-reason", "hit"))
+            await sidecar.lasting.overseer.settled()
+        assert seen == ["hit"] * 4 + ["off: too many hits of this partition were wrong"] * 2
+        watched = sidecar.lasting.overseer.report().watched
+        assert [(one.state.value, one.wrong) for one in watched] == [("off", 2)]
+        told = sidecar.lasting.metrics.exposition().decode()
+        assert 'sidecar_semantic_partitions{state="off"} 1.0' in told
+
+
 async def test_shadow_mode_checks_what_it_would_have_served(start: Start) -> None:
     """The caller's own answer settles it: nobody is asked once more."""
     vendor = FakeVendor({FIRST: "19", PARAPHRASE: "19"})

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import orjson
 import pytest
 
-from cache.entry import Hit
+from cache.rejections import Question
 from router.pricing import Price
 from router.tiers import Ladder, Tier
 from sidecar.dispatch import Job, Publish
@@ -118,9 +118,10 @@ class Bench:
         entry = replace(ENTRY, body=orjson.dumps(body_of(kept)))
         return Check(
             kind="served",
-            hit=Hit("semantic", entry, 0.95, 0.01, VECTOR),
+            entry=entry,
             partition=b"p" * 20,
-            question=ASKED,
+            asked=Question(ASKED, VECTOR),
+            kept=Question(OWN, VECTOR),
             raw=orjson.dumps({"messages": [{"role": "user", "content": ASKED}]}),
             headers={},
             fresh=fresh,
