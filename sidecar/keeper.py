@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from cache.entry import Entry, EntryId, Vector
@@ -31,6 +32,9 @@ MAX_WAITING: Final = 10_000
 
 _GATHER_S: Final = 0.02
 """Chosen: one transaction gathers what 20 ms bring; a kill -9 costs no more than that."""
+
+_AT_ONCE: Final = 128
+"""Chosen: entries in one work of the index's owner: 15 ms at 100,000 rows, then texts again."""
 
 _SWEEP_S: Final = 60.0
 """Chosen: an expired entry is never served; once a minute it also stops taking room."""
@@ -164,7 +168,7 @@ class Keeper:
         """Forget one entry in memory at once, in index and disk soon after; whether it was kept."""
         gone = self._store.remove(entry_id)
         if gone is not None:
-            self._forget(gone)
+            self._forget([gone])
         return gone is not None
 
     def named(self, selector: Selector) -> list[Entry]:
@@ -177,8 +181,10 @@ class Keeper:
         Nothing named is served from the first instant on; what is awaited is the disk alone.
         """
         mark = self.epochs.raise_for(selector, time.time())
-        for entry in self.named(mark.selector):
-            self.forget(entry.entry_id)
+        named = self.named(mark.selector)
+        for entry in named:
+            self._store.remove(entry.entry_id)
+        self._forget(named)
         if self._disk is None:
             return False
         self._waiting.append(mark)
@@ -186,13 +192,11 @@ class Keeper:
 
     def allot(self, quotas: Mapping[str, int]) -> None:
         """Give each tenant the quota that stands here, in bytes, and no other."""
-        for gone in self._store.allot(quotas):
-            self._forget(gone)
+        self._forget(self._store.allot(quotas))
 
     def _remember(self, entry: Entry) -> None:
         had_to_leave = self._store.put(entry)
-        for gone in had_to_leave:
-            self._forget(gone)
+        self._forget(had_to_leave)
         if entry.vector is not None and entry not in had_to_leave:
             self._post(lambda: self._index_all([entry]))
 
@@ -208,14 +212,26 @@ class Keeper:
                     entry.expires_at,
                 )
 
-    def _forget(self, gone: Entry) -> None:
-        if gone.vector is not None:
-            self._post(lambda: self._index.remove(gone.entry_id))
-        self._later(gone.entry_id)
+    def _forget(self, gone: Sequence[Entry]) -> None:
+        """Have index and disk follow; however many leave at once, none is dropped for it."""
+        known = [entry.entry_id for entry in gone if entry.vector is not None]
+        for begin in range(0, len(known), _AT_ONCE):
+            self._post(partial(self._unindex, known[begin : begin + _AT_ONCE]))
+        if self._disk is not None and gone:
+            self._waiting.extend(entry.entry_id for entry in gone)
+            self._has_work.set()
+
+    def _unindex(self, entry_ids: Iterable[EntryId]) -> None:
+        """On the owner's thread."""
+        for entry_id in entry_ids:
+            self._index.remove(entry_id)
 
     def _post(self, work: Callable[[], None]) -> None:
         """Hand `work` to the owner; while its queue is full, hold it back, in order."""
         self._held_back.append(work)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         try:
             while self._held_back:
                 self._owner.post(self._held_back[0])
@@ -251,7 +267,9 @@ class Keeper:
         marks = [change for change in changes if isinstance(change, Mark)]
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._disk_thread, disk.write, puts, removals, marks)
+            writing = loop.run_in_executor(self._disk_thread, disk.write, puts, removals, marks)
+            # Shielded: cancelled before the thread took it up, the changes would be lost untold.
+            await asyncio.shield(writing)
         except CacheError:
             self._hook.lost_write(len(changes))
             return False
@@ -260,8 +278,8 @@ class Keeper:
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            for gone in self._store.expired(time.time() - self._keep_stale_s):
-                self._forget(gone)
+            self._forget(self._store.expired(time.time() - self._keep_stale_s))
+            self._hand_over()
 
     async def close(self) -> None:
         """Write what waits, and close the disk."""

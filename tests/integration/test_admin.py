@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from sidecar.__main__ import main
 from sidecar.app import Sidecar, data_plane, inspection
 from sidecar.assembly import build_lasting
 from sidecar.config import parse_config
@@ -279,3 +280,16 @@ async def test_explain_refuses_what_the_data_plane_would(operate: Operate) -> No
         ({"request": {"model": "auto", "messages": messages}, "headers": {"a": 1}}, 400),
     ):
         assert (await sidecar.admin("/admin/cache/explain", body)).status == status
+
+
+async def test_warming_goes_through_the_ordinary_door(operate: Operate, tmp_path: Path) -> None:
+    """What is warmed is a hit for those of the same key and namespace, and carries its tags."""
+    sidecar = await operate()
+    file = tmp_path / "questions.jsonl"
+    file.write_text(f"{SUM}\n" + '{"messages": [{"role": "user", "content": "Why now?"}]}\n')
+    words = ["cache", "warm", str(file), "--base-url", sidecar.url + "/v1", "--tags", "faq"]
+    assert await asyncio.get_running_loop().run_in_executor(None, main, words) == 0
+    assert await sidecar.cache_of(SUM) == "hit-exact"
+    assert await sidecar.cache_of(SUM, {"x-sidecar-namespace": "b"}) == "miss"
+    found = (await sidecar.admin("/admin/cache/search?tag=faq")).body["entries"]
+    assert SUM in {one["question"] for one in found}

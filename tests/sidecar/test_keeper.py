@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 from cache.entry import Entry
-from cache.epochs import Mark, Selector
+from cache.epochs import EVERYTHING, Mark, Selector
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore, entry_bytes
 from sidecar.errors import EncoderError
@@ -161,6 +163,45 @@ async def test_what_is_invalidated_leaves_no_ghost(tmp_path: Path) -> None:
     await keeper.close()
     disk = DiskStore.open(made.path, "encoder")
     assert [one.entry_id for one in disk.load(0.0)] == [2, 4]
+    disk.close()
+    made.thread.shutdown()
+
+
+async def test_a_write_that_is_cancelled_is_written_all_the_same(tmp_path: Path) -> None:
+    """Closing while the disk's thread is busy loses nothing."""
+    made, go = Kept(tmp_path), threading.Event()
+    keeper = await made.start()
+    busy = made.thread.submit(go.wait)
+    keeper.keep(named(1))
+    writing = asyncio.ensure_future(keeper.invalidate(Selector("tag", "none")))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    go.set()
+    await keeper.close()
+    assert busy.done()
+    disk = DiskStore.open(made.path, "encoder")
+    assert [one.entry_id for one in disk.load(0.0)] == [1]
+    assert len(disk.marks()) == 1
+    disk.close()
+    made.thread.shutdown()
+
+
+async def test_thousands_that_leave_at_once_leave_no_ghost(tmp_path: Path) -> None:
+    """More than may wait for index or disk, with the owner's queue full: none is dropped."""
+    made = Kept(tmp_path, max_bytes=10**9)
+    keeper = await made.start()
+    for number in range(1, 12_001):
+        keeper.keep(named(number))
+    made.owner.is_full = True
+    await keeper.invalidate(EVERYTHING)
+    assert len(made.store) == 0
+    made.owner.is_full = False
+    keeper.keep(named(20_000, epoch=keeper.epochs.now))
+    assert made.index.ids == {20_000}
+    await keeper.close()
+    disk = DiskStore.open(made.path, "encoder")
+    assert [one.entry_id for one in disk.load(0.0)] == [20_000]
     disk.close()
     made.thread.shutdown()
 
