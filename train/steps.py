@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from sidecar.encoder.pairs import PairTokens, feed, joined
 from sidecar.encoder.tokenizer import Tokenizer
 from train.crossencoder import CrossEncoder, tensors
+from train.errors import DataError
 from train.pairs import Pair
 
 BATCH: Final = 32
@@ -141,10 +143,13 @@ class Learner:
         part.replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from where `path` was saved."""
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Go on from where `path` was saved; raises DataError if that was another network."""
+        state = saved(path)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as fault:
+            raise DataError(f"{path} is of another network; choose another folder") from fault
         self.schedule.load_state_dict(state["schedule"])
         self.done = int(state["done"])
 
@@ -154,6 +159,14 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
+
+
+def saved(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds; raises DataError if it is missing or torn."""
+    try:
+        return dict(torch.load(path, weights_only=True))
+    except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as fault:
+        raise DataError(f"{path} is no checkpoint: {fault}") from fault
 
 
 def learn(learner: Learner, every: Iterator[Batch], kept: Path) -> None:

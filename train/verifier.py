@@ -94,7 +94,7 @@ def train(rows: Sequence[Pair], tokenizer: Tokenizer, args: argparse.Namespace) 
     tokens = steps.Tokens(tokenizer)
     seen = {token for pair in rows for text in (pair.one, pair.other) for token in tokens[text]}
     if args.start:
-        state = torch.load(args.start / steps.CHECKPOINT, weights_only=True)["model"]
+        state = steps.saved(args.start / steps.CHECKPOINT)["model"]
         model = crossencoder.from_minilm(args.layers, crossencoder.kept_by(state), args.seed)
         model.load_state_dict(state)
     else:

@@ -12,6 +12,7 @@ from sidecar.encoder.graph import to_int8
 from sidecar.encoder.tokenizer import Tokenizer
 from sidecar.encoder.verifier import OnnxVerifier
 from tests.sidecar.encoder.tiny import write_tokenizer
+from train.errors import DataError
 from train.pairs import Pair
 from train.verifier import measured
 
@@ -19,7 +20,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from train.crossencoder import CrossEncoder, export, kept_by  # noqa: E402 - needs torch
-from train.steps import Learner, Tokens, batches, learn  # noqa: E402 - as above
+from train.steps import Learner, Tokens, batches, learn, saved  # noqa: E402 - as above
 
 ROWS = [
     Pair(f"w{n} w{m}", f"w{n} w{m if same else m + 1}", "written", "same", str(n), is_same=same)
@@ -83,6 +84,20 @@ def test_it_learns_goes_on_and_is_served_as_it_was_learnt(tokenizer: Path, tmp_p
         swapped = exact.verdict(pair.other, pair.one)
         assert swapped is not None
         assert np.isfinite(swapped)
+
+
+def test_a_checkpoint_of_something_else_is_said(tmp_path: Path) -> None:
+    """Missing, torn, or of another network: in one line."""
+    with pytest.raises(DataError, match="none"):
+        saved(tmp_path / "none.pt")
+    (tmp_path / "torn.pt").write_bytes(b"torn")
+    with pytest.raises(DataError, match="no checkpoint"):
+        saved(tmp_path / "torn.pt")
+    Learner(network(), STEPS).save(tmp_path / "small.pt")
+    other = Learner(network(), STEPS)
+    other.model.head = torch.nn.Linear(8, 1)
+    with pytest.raises(DataError, match="another network"):
+        other.load(tmp_path / "small.pt")
 
 
 def test_help_costs_no_torch() -> None:
