@@ -161,6 +161,7 @@ def inspection(config: Config, sidecar: Sidecar, lasting: Lasting) -> Inspection
         cache_config=config.cache,
         semantic_config=config.semantic,
         redaction=Redaction((*PATTERNS, *config.traffic.redact)),
+        logger=lasting.logger,
     )
 
 

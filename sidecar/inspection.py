@@ -7,6 +7,7 @@ that a request passes, so that it cannot tell another story; in doing so it coun
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -72,6 +73,7 @@ class Inspection:
     cache_config: CacheConfig
     semantic_config: SemanticConfig
     redaction: Redaction
+    logger: logging.Logger
 
     async def overview(self) -> dict[str, Any]:
         """Sizes, whose they are, and what the semantic tier may do."""
@@ -180,6 +182,8 @@ class Inspection:
         if dry_run:
             return {**told, "told": "nothing was removed; ask again with dry_run false"}
         is_persisted = await self.keeper.invalidate(selector)
+        facts = {**asdict(selector), "entries": len(named), "is_persisted": is_persisted}
+        self.logger.info("cache invalidated", extra={"facts": facts})
         return {
             **told,
             "is_persisted": is_persisted,

@@ -61,6 +61,11 @@ class Aim:
     keys: Keys
     epoch: int
 
+    @property
+    def flight_key(self) -> bytes:
+        """Whom it may share a climb with: nobody from before an invalidation."""
+        return self.keys.fingerprint + self.epoch.to_bytes(8, "big")
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Ledger:

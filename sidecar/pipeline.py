@@ -236,7 +236,7 @@ class Pipeline:
             if (hit := self._look_exact(ledger, aim)) is not None:
                 return self._tell_hit(ledger, hit)
             flight, leads = self.coalesce.join(
-                aim.keys.fingerprint if is_shared else None,
+                aim.flight_key if is_shared else None,
                 lambda publish: self._climb(ledger, aim, publish),
             )
             ledger.pays = leads
