@@ -26,7 +26,7 @@ NO: Final = -6.0
 opposite, so that one sure error cannot outweigh the facets."""
 
 VETO_AT: Final = 0.0
-"""Chosen before any was tried: the network's own even chance."""
+"""Chosen: the network's own even chance; others trade hits for caution along the same line."""
 
 REFITS: Final = 3
 """Chosen: how often the cross-fit is shuffled anew, to see what hangs on the shuffle."""
