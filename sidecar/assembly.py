@@ -237,6 +237,13 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         dice=dice,
         logger=logger,
     )
+    if off := index.why_off():
+        logger.warning("nothing is served by meaning: %s", off)
+    metrics.gauge(
+        "sidecar_semantic_risk_limit",
+        "Risk up to which hits by meaning are served; 0 where none are",
+        lambda: 0.0 if index.why_off() else index.statistics().risk_limit or 0.0,
+    )
     metrics.gauge("sidecar_in_flight", "Requests inside", lambda: admission.in_flight)
     metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
     metrics.gauge("sidecar_cache_bytes", "Bytes of them", lambda: store.bytes_held)

@@ -119,12 +119,16 @@ async def test_the_overview_tells_whose_bytes_they_are(operate: Operate) -> None
     assert "served" in told["semantic"]["told"]
 
 
-async def test_a_bound_that_cannot_be_held_is_said_in_words(operate: Operate) -> None:
-    """No verified coverage at the asked bound: no semantic hits, and the reason."""
+async def test_a_bound_that_cannot_be_held_is_said_in_words(
+    operate: Operate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No verified coverage at the asked bound: no semantic hits, and log and metrics say so too."""
     sidecar = await operate(extra="[cache.semantic]\nmax_false_hit_rate = 0.0001\n")
     told = (await sidecar.admin("/admin/cache")).body["semantic"]
     assert told["risk_limit"] is None
     assert "no risk is shown to hold 0.0001" in told["told"]
+    assert "nothing is served by meaning: no risk is shown" in caplog.text
+    assert b"sidecar_semantic_risk_limit 0.0" in sidecar.lasting.metrics.exposition()
 
 
 async def test_an_entry_is_found_and_shown_without_secrets(operate: Operate) -> None:
