@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cache.policy import (
     CacheConfig,
@@ -177,3 +179,36 @@ def answer(**fields: Any) -> dict[str, Any]:
 def test_storable(body: dict[str, Any], reason: str) -> None:
     """Only a complete answer is kept."""
     assert storable(body, CONFIG) == reason
+
+
+@given(st.integers(1, 10**9), st.floats(0, 0.99), st.floats(0, 1e6))
+def test_an_entry_lives_its_time_less_its_share(entry_id: int, ratio: float, ttl_s: float) -> None:
+    """Never longer than the ttl, never shorter than the jitter allows, the same each time."""
+    config = CacheConfig(ttl_s=ttl_s, ttl_jitter_ratio=ratio)
+    lifetime_s = config.lifetime_s(entry_id)
+    assert ttl_s * (1 - ratio) <= lifetime_s <= ttl_s
+    assert lifetime_s == config.lifetime_s(entry_id)
+
+
+@given(st.integers(1, 10**6))
+def test_what_is_kept_together_expires_apart(first: int) -> None:
+    """Of a hundred entries in a row, no tenth of the jitter's span holds more than twelve."""
+    config = CacheConfig(ttl_s=1_000.0, ttl_jitter_ratio=0.1)
+    lifetimes = [config.lifetime_s(first + number) for number in range(100)]
+    tenths = [sum(900 + 10 * n <= one < 910 + 10 * n for one in lifetimes) for n in range(10)]
+    assert max(tenths) <= 12
+
+
+@pytest.mark.parametrize(
+    ("header", "stale_s"),
+    [
+        pytest.param("", 7.0, id="the-operator's"),
+        pytest.param("stale-if-error=3", 3.0, id="the-caller's"),
+        pytest.param("stale-if-error=0", 0.0, id="none"),
+    ],
+)
+def test_the_caller_says_how_stale_may_serve(header: str, stale_s: float) -> None:
+    """Else the operator."""
+    config = CacheConfig(stale_if_error_s=7.0)
+    allowed = permit({}, "Why is the sky blue?", parse_cache_control(header), config)
+    assert allowed.stale_if_error_s == stale_s

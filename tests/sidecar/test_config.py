@@ -94,6 +94,13 @@ def test_all_faults_come_at_once_each_with_its_path() -> None:
         pytest.param('[server]\nadmin_host="0.0.0.0"', "loopback", id="open-operator-plane"),
         pytest.param('[cache.shared]\nurl="redis://x"', "not built", id="not-built"),
         pytest.param("[server]\nworkers=4", "not built", id="workers"),
+        pytest.param("[cache]\nttl_jitter_ratio=1.5", "ttl_jitter_ratio", id="jitter"),
+        pytest.param("[cache]\nstale_if_error_s=-1", "stale_if_error_s", id="stale"),
+        pytest.param(
+            '[cache]\nmax_bytes=9\n[[tenants]]\nname="t"\nkeys=["k"]\ncache_bytes=10',
+            "more than cache.max_bytes",
+            id="quotas",
+        ),
         pytest.param('[[tenants]]\nname="t"\nkeys=["env:NO_SUCH_NAME"]', "NO_SUCH_NAME", id="env"),
     ],
 )
