@@ -133,10 +133,16 @@ class Trust:
         """Somebody said of a hit that was served that it was wrong."""
         return self._counted(self._standing(partition).told_bad())
 
-    def checked(self, partition: bytes, entry_id: EntryId, *, is_right: bool) -> Change | None:
-        """A hit, served or withheld, drawn at random, turned out right or wrong."""
+    def checked(
+        self, partition: bytes, entry_id: EntryId, *, is_right: bool, is_sample: bool = True
+    ) -> Change | None:
+        """A hit, served or withheld, drawn at random, turned out right or wrong.
+
+        `is_sample` is False where its partition is looked at more closely than the others: it then
+        counts for that partition, and not for the estimate over all.
+        """
         standing = self._standing(partition)
-        if standing.state is not State.OFF:
+        if is_sample and standing.state is not State.OFF:
             self.right += is_right
             self.wrong += not is_right
         if is_right:

@@ -64,7 +64,8 @@ class Check:
     """One hit to be checked.
 
     Attributes:
-        kind: It was served; it would have been; or it lay just above what may be served.
+        kind: It was served; it was, in a partition that is looked at more closely; it would have
+            been; or it lay just above what may be served.
         entry: Whose answer it was.
         partition: Where it was found.
         asked: What was asked.
@@ -75,7 +76,7 @@ class Check:
         asking: The tiers as they were.
     """
 
-    kind: Literal["served", "withheld", "near"]
+    kind: Literal["served", "watched", "withheld", "near"]
     entry: Entry
     partition: bytes
     asked: Question

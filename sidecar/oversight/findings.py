@@ -54,14 +54,19 @@ class Findings:
             return
         is_right, entry = verdict == "right", check.entry
         if check.kind != "near":
-            change = self._trust.checked(check.partition, entry.entry_id, is_right=is_right)
+            change = self._trust.checked(
+                check.partition,
+                entry.entry_id,
+                is_right=is_right,
+                is_sample=check.kind != "watched",
+            )
             self._tell(check.partition, change)
         elif is_right:
             self._trust.stood(entry.entry_id)
             self._trust.promote(entry.entry_id, check.asked.text)
         if not is_right:
             self._trust.reject(check.partition, check.asked, check.kept)
-        if not is_right and check.kind == "served":
+        if not is_right and check.kind in {"served", "watched"}:
             self.quarantine(entry.entry_id)
 
     def bad(self, partition: bytes, entry_id: EntryId, asked: Question, kept: Question) -> None:

@@ -11,6 +11,7 @@ import orjson
 
 from cache.entry import Entry, EntryId, Hit, MissReason
 from cache.rejections import Question
+from cache.standing import State
 from cache.trust import Trust, TrustReport
 from sidecar import answer
 from sidecar.ledger import Ledger
@@ -24,6 +25,10 @@ from sidecar.traffic.record import FeedbackRecord
 MAX_SEEN: Final = 5_000
 """Chosen: requests that feedback finds again, the oldest leaving; 400 bytes each, and two vectors
 where it was a semantic hit: some 17 MB at most."""
+
+WATCHED_SHARE: Final = 0.2
+"""Chosen: of the hits of a tight partition. At a hundredth, the two checks more that may shut it
+would take two hundred hits; at a fifth they take ten, and the budget still has the last word."""
 
 WITHHELD_SHARE: Final = 0.2
 """Chosen: of hits that were not served. The caller has an answer of his own, which settles most of
@@ -87,8 +92,16 @@ class Overseer:
             return
         self._see(ledger, _Seen(tenant, entry_id, partition, pair))
         self._findings.served(partition, hit.risk)
-        if self._dice() < self._verify_share:
+        draw = self._dice()
+        if draw < self._verify_share:
             self._checks.offer(_check(ledger, hit.entry, partition, pair, asking))
+        elif draw < self._watched_share(partition):
+            check = _check(ledger, hit.entry, partition, pair, asking)
+            self._checks.offer(replace(check, kind="watched"))
+
+    def _watched_share(self, partition: bytes) -> float:
+        is_watched = self._verify_share and self._trust.state(partition) is State.TIGHT
+        return WATCHED_SHARE if is_watched else 0.0
 
     def answered(self, ledger: Ledger, outcome: Outcome, asking: Asking) -> None:
         """A climb that `ledger` led ended well, and its answer is kept if it may be."""

@@ -207,6 +207,20 @@ async def test_only_the_drawn_are_checked() -> None:
     assert scene.meter.verdicts == ["right"] * 2
 
 
+async def test_a_tight_partition_is_looked_at_more_closely() -> None:
+    """A fifth of its hits, which count for it and not for the estimate over all."""
+    scene = Scene(share=0.01, dice=lambda: 0.1)
+    scene.serve("r")
+    for _ in range(2):
+        scene.trust.checked(PARTITION, 1, is_right=False)
+    assert scene.trust.state(PARTITION) is State.TIGHT
+    scene.serve("r")
+    await scene.settled()
+    assert scene.meter.verdicts == ["right"]
+    assert scene.overseer.report().right == 0
+    assert scene.overseer.report().watched[0].right == 1
+
+
 async def test_a_share_of_zero_checks_nothing() -> None:
     """Not what is withheld either."""
     scene = Scene(share=0.0, dice=lambda: 0.0)
