@@ -92,6 +92,8 @@ def test_all_faults_come_at_once_each_with_its_path() -> None:
         pytest.param('[router]\ndefault_tier="smal"', "did you mean small?", id="default-tier"),
         pytest.param('[[tenants]]\nname="t"\nkeys=["k"]\ntiers=["big"]', "'big'", id="tenant-tier"),
         pytest.param('[server]\nadmin_host="0.0.0.0"', "loopback", id="open-operator-plane"),
+        pytest.param('[cache.semantic]\nverify_judge="smal"', "did you mean small?", id="judge"),
+        pytest.param("[cache.semantic]\nverify_share=1.5", "between 0 and 1", id="verify-share"),
         pytest.param('[cache.shared]\nurl="redis://x"', "not built", id="not-built"),
         pytest.param("[server]\nworkers=4", "not built", id="workers"),
         pytest.param("[cache]\nttl_jitter_ratio=1.5", "ttl_jitter_ratio", id="jitter"),

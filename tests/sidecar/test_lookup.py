@@ -15,6 +15,7 @@ from cache.entry import Candidate, Entry, Found, Hit, Miss, MissReason
 from cache.errors import CacheError
 from cache.key import Keys
 from cache.policy import Permit
+from cache.rejections import Question
 from cache.stores.memory import MemoryStore
 from cache.trust import Trust
 from sidecar.deadline import Deadline
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 VECTOR = np.array([1.0, 0.0], dtype=np.float32)
 KEYS = Keys(fingerprint=b"f" * 20, partition=b"p" * 20)
+PARTITION = KEYS.partition or b""
 PERMIT = Permit(read=True, write=True, semantic=True)
 FAR_AT = 4e9
 
@@ -181,3 +183,50 @@ async def test_shadow_mode_tells_and_does_not_serve() -> None:
     assert isinstance(miss, Miss)
     assert miss.reason is MissReason.OFF
     assert "would have been served" in miss.detail
+
+
+NEAR = Candidate(7, 0.9, 0.06)
+NEAR_MISS = Found((), MissReason.RISKY, "risk 0.060 > 0.050", NEAR)
+
+
+def trusting() -> Trust:
+    return Trust(bound=0.02, risk_limit=0.05)
+
+
+async def test_a_partition_that_is_off_withholds_its_hits() -> None:
+    """They are told, so that they may be checked."""
+    trust = trusting()
+    for _ in range(4):
+        trust.checked(PARTITION, 7, is_right=False)
+    miss = await look(FakeEncoder(), FakeIndex(BOTH), trust=trust)
+    assert isinstance(miss, Miss)
+    assert miss.reason is MissReason.OFF
+    assert miss.withheld is not None
+    assert miss.withheld.entry is ENTRY
+
+
+async def test_a_rejected_pair_is_a_veto_and_nothing_to_check() -> None:
+    """What is known need not be asked again."""
+    trust = trusting()
+    trust.reject(PARTITION, Question("q", VECTOR), Question("q", VECTOR))
+    miss = await look(FakeEncoder(), FakeIndex(BOTH), trust=trust)
+    assert isinstance(miss, Miss)
+    assert (miss.reason, miss.detail) == (MissReason.VETO, "rejected before")
+    assert miss.withheld is None
+
+
+async def test_a_near_miss_is_told_and_once_promoted_served() -> None:
+    """The risk alone kept it back, and not by much; one further off is not told."""
+    trust = trusting()
+    miss = await look(FakeEncoder(), FakeIndex(NEAR_MISS), trust=trust)
+    assert isinstance(miss, Miss)
+    assert (miss.reason, miss.detail) == (MissReason.RISKY, "risk 0.060 > 0.050")
+    assert miss.withheld is not None
+    trust.promote(7, "q")
+    assert isinstance(await look(FakeEncoder(), FakeIndex(NEAR_MISS), trust=trust), Hit)
+    shadow = await look(FakeEncoder(), FakeIndex(NEAR_MISS), trust=trust, serves=False)
+    assert isinstance(shadow, Miss)
+    far = replace(NEAR_MISS, nearest=replace(NEAR, risk=0.2))
+    miss = await look(FakeEncoder(), FakeIndex(far), trust=trust)
+    assert isinstance(miss, Miss)
+    assert miss.withheld is None

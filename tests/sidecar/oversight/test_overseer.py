@@ -36,10 +36,9 @@ from tests.sidecar.oversight.test_checks import (
     FakeEncoder,
     body_of,
 )
-from tests.sidecar.test_lookup import ENTRY, KEYS, PERMIT, VECTOR
+from tests.sidecar.test_lookup import ENTRY, KEYS, PARTITION, PERMIT, VECTOR
 
 PINNED = Decision(entry=0, probabilities=(), reason="pinned")
-PARTITION = KEYS.partition or b""
 KEPT = replace(ENTRY, body=orjson.dumps(body_of("It is 19.")))
 
 
