@@ -350,7 +350,7 @@ def _build_overseer(
         trust=trust,
         findings=findings,
         checks=checks,
-        find=lambda entry_id: store.get_by_id(entry_id, time.time()),
+        find=store.peek,
         verify_share=config.semantic.verify_share if config.semantic.mode != "off" else 0.0,
         dice=dice,
     )
