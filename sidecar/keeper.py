@@ -126,23 +126,31 @@ class Keeper:
             CacheError: The disk store can be opened and yet not be read.
             EncoderError: The owner of the index is closed.
         """
-        if self._disk is not None:
-            loop = asyncio.get_running_loop()
-            oldest_at = time.time() - self._keep_stale_s
-            loaded = await loop.run_in_executor(self._disk_thread, _load, self._disk, oldest_at)
-            self._next_id = loaded.top + 1
-            newest = max((entry.epoch for entry in loaded.entries), default=0)
-            self.epochs.restore(loaded.marks, newest)
-            for entry in loaded.entries:
-                had_to_leave = (entry,) if self.epochs.voids(entry) else self._store.put(entry)
-                for gone in had_to_leave:
-                    self._later(gone.entry_id)
-            # One work for all: entry by entry they would overrun the owner's queue.
-            kept = list(self._store)
-            await self._owner.run(lambda: self._index_all(kept))
-            self._tasks.append(asyncio.create_task(self._write_forever(self._disk)))
         self._tasks.append(asyncio.create_task(self._sweep_forever()))
+        if self._disk is not None:
+            try:
+                await self._restore(self._disk)
+            except (CacheError, EncoderError):
+                self._disk = None  # from here on in memory alone: nobody would write what waits
+                raise
+            self._tasks.append(asyncio.create_task(self._write_forever(self._disk)))
         return len(self._store)
+
+    async def _restore(self, disk: DiskStore) -> None:
+        oldest_at = time.time() - self._keep_stale_s
+        loop = asyncio.get_running_loop()
+        loaded = await loop.run_in_executor(self._disk_thread, _load, disk, oldest_at)
+        self._next_id = loaded.top + 1
+        newest = max((entry.epoch for entry in loaded.entries), default=0)
+        self.epochs.restore(loaded.marks, newest)
+        for entry in loaded.entries:
+            had_to_leave = (entry,) if self.epochs.voids(entry) else self._store.put(entry)
+            self._waiting.extend(gone.entry_id for gone in had_to_leave)
+        # One work for all: entry by entry they would overrun the owner's queue.
+        kept = list(self._store)
+        await self._owner.run(lambda: self._index_all(kept))
+        if self._waiting:
+            self._has_work.set()
 
     @property
     def is_persisted(self) -> bool:

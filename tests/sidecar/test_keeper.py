@@ -18,6 +18,7 @@ import pytest
 
 from cache.entry import Entry
 from cache.epochs import EVERYTHING, Mark, Selector
+from cache.errors import StoreError
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore, entry_bytes
 from sidecar.errors import EncoderError
@@ -77,7 +78,12 @@ class Kept:
 
     async def start(self) -> Keeper:
         disk = self.thread.submit(DiskStore.open, self.path, "encoder").result()
-        self.keeper = Keeper(
+        self.keeper = self.build(disk)
+        await self.keeper.start()
+        return self.keeper
+
+    def build(self, disk: DiskStore) -> Keeper:
+        return Keeper(
             store=self.store,
             index=self.index,
             owner=self.owner,
@@ -85,8 +91,6 @@ class Kept:
             disk_thread=self.thread,
             hook=self.hook,
         )
-        await self.keeper.start()
-        return self.keeper
 
 
 @pytest.fixture
@@ -184,6 +188,21 @@ async def test_a_write_that_is_cancelled_is_written_all_the_same(tmp_path: Path)
     assert [one.entry_id for one in disk.load(0.0)] == [1]
     assert len(disk.marks()) == 1
     disk.close()
+    made.thread.shutdown()
+
+
+async def test_a_disk_that_cannot_be_read_costs_persistence_alone(tmp_path: Path) -> None:
+    """It is told, nothing more is written to it, and answers are kept in memory all the same."""
+    made = Kept(tmp_path)
+    disk = DiskStore.open(made.path, "encoder")
+    disk.close()
+    keeper = made.build(disk)
+    with pytest.raises(StoreError):
+        await keeper.start()
+    assert keeper.keep(named(1))
+    assert not keeper.is_persisted
+    assert not await keeper.invalidate(Selector("tag", "none"))
+    await keeper.close()
     made.thread.shutdown()
 
 
