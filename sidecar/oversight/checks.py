@@ -45,9 +45,9 @@ WORKERS: Final = 2
 """Chosen: so many calls of ours at once are no burden to an upstream."""
 
 SAME_SIMILARITY: Final = 0.9
-"""Chosen: of the answers' vectors, where close reading is unsure. Among real answers of two models to
-one question, of 48 such pairs with other results none reached it, and a tenth reached 0.85; of 144
-with the same result 11 % did. So it errs towards asking once more."""
+"""Chosen: of the answers' vectors, where close reading is unsure. Among real answers of two models
+to one question, of 48 such pairs with other results none reached it, and a tenth reached 0.85; of
+144 with the same result 11 % did. So it errs towards asking once more."""
 
 _PAUSE_S: Final = 1.0
 """Chosen: how often a worker looks whether the peak is over."""
