@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.entry import Vector
-from cache.guard import compare, facets
+from cache.facets import facets
+from cache.guard import compare
 
 MAX_PAIRS: Final = 4096
 """Chosen: 12 MiB at 384 dimensions; the partition least recently asked about forgets first."""

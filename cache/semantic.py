@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from cache.entry import Candidate, EntryId, Found, MissReason, Vector
 from cache.errors import DuplicateEntry
-from cache.guard import Comparison, Facets, compare, facets
+from cache.facets import Facets, facets
+from cache.guard import Comparison, compare
 from cache.index import FaissIndex, Neighbour
 from cache.policy import SemanticConfig
 from cache.risk import RiskModel

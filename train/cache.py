@@ -26,7 +26,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from cache.guard import compare, facets
+from cache.facets import facets
+from cache.guard import compare
 from cache.risk import CONFIDENCE, DEFAULT_PATH, FORMAT, INPUTS, OperatingPoint, RiskModel, inputs
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.onnx import OnnxEncoder

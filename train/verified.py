@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.guard import compare, facets
+from cache.facets import facets
+from cache.guard import compare
 from cache.risk import RiskModel
 from sidecar.encoder.encoding import Encodings
 from train.cache import FILES, Numbers, Pairs, cross_fitted, figures, fit, load_pairs, risks_of

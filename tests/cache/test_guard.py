@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.guard import NAMES, compare, facets
+from cache.facets import facets
+from cache.guard import NAMES, compare
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cache.errors import RiskModelError
-from cache.guard import compare, facets
+from cache.facets import facets
+from cache.guard import compare
 from cache.risk import DEFAULT_PATH, OperatingPoint, RiskModel
 
 MODEL = RiskModel.load()
