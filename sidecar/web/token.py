@@ -8,16 +8,25 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from sidecar.errors import UnknownCaller
+from sidecar.web.listen import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorToken:
-    """What `/admin/` asks for; an empty one lets everybody in whom the loopback does."""
+    """What `/admin/` asks for; an empty one lets in whoever is on this machine, but no web page.
+
+    A page in a browser on this machine reaches the loopback too, by its own name or by one that it
+    had resolve there. It cannot help sending its `Origin`, or that name as `Host`.
+    """
 
     token: str
 
     def check(self, request: web.Request) -> None:
         """Raises UnknownCaller."""
+        if not self.token:
+            if "origin" in request.headers or not is_loopback(request.url.host or ""):
+                raise UnknownCaller("without an operator's token no web page may ask")
+            return
         told = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if self.token and not hmac.compare_digest(told.encode(), self.token.encode()):
+        if not hmac.compare_digest(told.encode(), self.token.encode()):
             raise UnknownCaller("the operator's token is missing or wrong")
