@@ -53,6 +53,7 @@ from sidecar.providers.demo import DemoUpstream
 from sidecar.providers.replay import ReplayUpstream, load_recording
 from sidecar.providers.wire import Upstream
 from sidecar.refresh import Refreshes
+from sidecar.replies import Replies
 from sidecar.targets import Targets
 from sidecar.telemetry.metrics import Metrics
 from sidecar.traffic.writer import NoLog, TrafficWriter
@@ -128,6 +129,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         dice=lasting.dice,
         dispatch=dispatch,
         keeper=lasting.keeper,
+        replies=Replies(accounting),
         accounting=accounting,
         overseer=lasting.overseer,
         asking=Asking(ladder=ladder, dispatch=dispatch, judge=config.semantic.verify_judge),

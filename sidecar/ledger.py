@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from cache.entry import Hit, Miss
 from cache.key import Keys
@@ -16,6 +16,10 @@ from sidecar.options import Options
 from sidecar.outcome import Attempt, Outcome
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Target
+
+CALLER_LEFT: Final = "CallerLeft"
+CALLER_LEFT_STATUS: Final = 499
+"""Source: nginx's word for "client closed request"; no standard status says it."""
 
 CacheStatus = Literal["hit-exact", "hit-semantic", "miss", "coalesced", "stale", "bypass"]
 

@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
-
-import orjson
 
 from cache.entry import Entry, Hit, Miss, MissReason
 from cache.key import Scope, keys
@@ -26,26 +23,30 @@ from cache.policy import CacheConfig, CacheControl, permit, storable
 from router.decision import Decision, Task
 from router.errors import RouterError
 from router.tiers import Ladder
-from sidecar import answer, chat, streams
+from sidecar import answer, chat
 from sidecar.accounting import Accounting
-from sidecar.coalesce import Coalesce, Flight
+from sidecar.coalesce import Coalesce
 from sidecar.deadline import Deadline
-from sidecar.dispatch import Dispatch, Job, Publish, Told
+from sidecar.dispatch import Dispatch, Job, Publish
 from sidecar.errors import DeadlineExceeded, NotCached, ProviderError, SidecarError
 from sidecar.keeper import Keeper
-from sidecar.ledger import Aim, CacheStatus, Inquiry, Ledger
+from sidecar.ledger import (
+    CALLER_LEFT,
+    CALLER_LEFT_STATUS,
+    Aim,
+    CacheStatus,
+    Inquiry,
+    Ledger,
+)
 from sidecar.lookup import Lookup
 from sidecar.outcome import Outcome
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.overseer import Overseer
 from sidecar.providers.errors import UpstreamRefused, UpstreamTooSlow
 from sidecar.refresh import Refreshes
+from sidecar.replies import Replies, Reply
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Targets
-
-CALLER_LEFT: Final = "CallerLeft"
-CALLER_LEFT_STATUS: Final = 499
-"""Source: nginx's word for "client closed request"; no standard status says it."""
 
 REFRESH_S: Final = 120.0
 """Chosen: a refresh has nobody waiting; two minutes outlast a long answer of a large model."""
@@ -65,23 +66,6 @@ class Router(Protocol):
     def decide(self, task: Task, dice: float = 1.0) -> Decision:
         """Raises RouterError."""
         ...
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Reply:
-    """What goes back, whole or as a stream.
-
-    Attributes:
-        headers: Response headers.
-        body: The JSON; None for a stream.
-        events: The payloads of a stream's events; None if whole. May raise SidecarError midway.
-        close: To be called once, when the last byte is out or the caller has gone.
-    """
-
-    headers: Mapping[str, str]
-    close: Callable[[], None]
-    body: bytes | None = None
-    events: AsyncGenerator[bytes, None] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -108,6 +92,7 @@ class Pipeline:
     dice: Callable[[], float]
     dispatch: Dispatch
     keeper: Keeper
+    replies: Replies
     accounting: Accounting
     overseer: Overseer
     asking: Asking
@@ -243,7 +228,7 @@ class Pipeline:
             if not leads:
                 ledger.cache = "coalesced"
             try:
-                return await self._hear(ledger, flight, leads=leads)
+                return await self.replies.heard(ledger, flight, leads=leads)
             except (DeadlineExceeded, UpstreamTooSlow):
                 # The leader's time ran out; a follower with time left tries for itself.
                 if leads or ledger.inquiry.deadline.remaining_s() <= 0.0:
@@ -288,92 +273,13 @@ class Pipeline:
             detail = type(fault).__name__
             return Decision(entry=middle, probabilities=(), reason="default", detail=detail)
 
-    async def _hear(self, ledger: Ledger, flight: Flight, *, leads: bool) -> Reply:
-        """The flight's answer: relayed as it comes if it is, else whole once it stands."""
-        request, stack = ledger.inquiry.request, ExitStack()
-        with stack:
-            stack.enter_context(flight.heard_by(ledger, leads=leads))
-            # The leader's own deadline is kept by dispatch, which may hold an answer to serve.
-            budget_s = None if leads else ledger.inquiry.deadline.remaining_s()
-            try:
-                async with asyncio.timeout(budget_s):
-                    first = await self._first(ledger, flight) if request.stream else None
-                    if first is None:
-                        await self._land(ledger, flight)
-            except TimeoutError as fault:
-                raise DeadlineExceeded("the shared answer") from fault
-            if first is None:
-                return self._tell_outcome(ledger)
-            ledger.relayed_place = first.place
-            stack.callback(self.accounting.close, ledger)
-            return Reply(
-                headers={**first.headers, **self.accounting.headers(ledger)},
-                events=self._relay(ledger, flight),
-                close=stack.pop_all().close,
-            )
-
-    async def _first(self, ledger: Ledger, flight: Flight) -> Told | None:
-        with ledger.inquiry.watch.hop("upstream"):
-            return await flight.first()
-
-    async def _land(self, ledger: Ledger, flight: Flight) -> None:
-        """Wait until the flight landed, and note what became of it."""
-        with ledger.inquiry.watch.hop("upstream"):
-            ledger.outcome = await flight.outcome()
-        ledger.decision = ledger.outcome.decision
-        ledger.pays = flight.bill(ledger)
-
-    async def _relay(self, ledger: Ledger, flight: Flight) -> AsyncGenerator[bytes, None]:
-        async def told() -> AsyncIterator[Told]:
-            chunks = flight.told()
-            while True:
-                with ledger.inquiry.watch.hop("upstream"):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    # Only now: the last chunk, still held back, tells what it all came to.
-                    await self._land(ledger, flight)
-                    return
-                yield chunk
-
-        ledger.status, ledger.error = CALLER_LEFT_STATUS, CALLER_LEFT  # until the end is reached
-        try:
-            async for payload in streams.relayed(
-                told(),
-                include_usage=ledger.inquiry.request.include_usage,
-                summary=lambda: self.accounting.summary(ledger),
-            ):
-                yield payload
-            ledger.status, ledger.error = 200, ""
-        except SidecarError as fault:
-            ledger.status, ledger.error = 200, type(fault).__name__
-            raise
-
     def _tell_hit(self, ledger: Ledger, hit: Hit, cache: CacheStatus | None = None) -> Reply:
         ledger.hit = hit
         self.overseer.served(ledger, self.asking)
         ledger.cache = cache or ("hit-exact" if hit.kind == "exact" else "hit-semantic")
         now_at = int(ledger.inquiry.received_at)
-        return self._tell(ledger, answer.replayed_body(hit.entry.body, answer.fresh_id(), now_at))
-
-    def _tell_outcome(self, ledger: Ledger) -> Reply:
-        assert ledger.outcome is not None  # noqa: S101 - landed
-        return self._tell(ledger, orjson.dumps(ledger.outcome.served.body))
-
-    def _tell(self, ledger: Ledger, body: bytes) -> Reply:
-        """A whole answer in the shape that the caller wants."""
-        headers, request = self.accounting.headers(ledger), ledger.inquiry.request
-
-        def close() -> None:
-            self.accounting.close(ledger)
-
-        if not request.stream:
-            return Reply(headers=headers, body=body, close=close)
-        payloads = streams.replayed(
-            orjson.loads(body),
-            include_usage=request.include_usage,
-            summary=lambda: self.accounting.summary(ledger),
-        )
-        return Reply(headers=headers, events=_each(payloads), close=close)
+        body = answer.replayed_body(hit.entry.body, answer.fresh_id(), now_at)
+        return self.replies.whole(ledger, body)
 
     def _keep(self, ledger: Ledger, aim: Aim, outcome: Outcome) -> None:
         """Keep the answer for the next one who asks, if it may be kept."""
@@ -419,8 +325,3 @@ def _is_the_callers(fault: SidecarError) -> bool:
     """The upstream refuses what was asked, or who asked: an old answer must not hide that."""
     refused = isinstance(fault, UpstreamRefused) and fault.status < 500  # noqa: PLR2004 - HTTP's own
     return refused and fault.status not in _NOT_THE_CALLERS
-
-
-async def _each(payloads: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
-    for payload in payloads:
-        yield payload

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from sidecar.errors import SidecarError
-from sidecar.pipeline import CALLER_LEFT_STATUS
+from sidecar.ledger import CALLER_LEFT_STATUS
 from sidecar.providers.errors import UpstreamRefused
 
 REQUEST_ID = web.RequestKey("request_id", str)

@@ -15,7 +15,8 @@ from sidecar.deadline import Deadline
 from sidecar.errors import NotBuilt, UnknownModel
 from sidecar.ledger import Inquiry
 from sidecar.options import parse_options
-from sidecar.pipeline import Pipeline, Reply
+from sidecar.pipeline import Pipeline
+from sidecar.replies import Reply
 from sidecar.stopwatch import Stopwatch
 from sidecar.web import sse
 from sidecar.web.middleware import REQUEST_ID, json_response

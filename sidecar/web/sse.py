@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from sidecar.errors import SidecarError
-from sidecar.pipeline import Reply
+from sidecar.replies import Reply
 from sidecar.web.middleware import error_body
 
 _HEADERS: Final[Mapping[str, str]] = {
