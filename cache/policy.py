@@ -51,7 +51,14 @@ class CacheConfig:
     cache_tool_calls: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("ttl_s", "max_bytes", "stale_while_revalidate_s", "stale_if_error_s"):
+        for name in (
+            "ttl_s",
+            "max_bytes",
+            "max_entry_bytes",
+            "max_temperature",
+            "stale_while_revalidate_s",
+            "stale_if_error_s",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         if not 0.0 <= self.ttl_jitter_ratio < 1.0:
@@ -84,7 +91,7 @@ class SemanticConfig:
         verify_judge: The tier that is asked whether two answers say the same; empty asks none.
 
     Raises:
-        ValueError: A share lies outside its range, or the budget is negative.
+        ValueError: A value lies outside its range; the message names it.
     """
 
     mode: Literal["on", "shadow", "off"] = "on"
@@ -100,6 +107,10 @@ class SemanticConfig:
     def __post_init__(self) -> None:
         if not 0.0 < self.max_false_hit_rate < 1.0:
             raise ValueError("max_false_hit_rate must lie between 0 and 1")
+        if self.min_similarity is not None and not -1.0 <= self.min_similarity <= 1.0:
+            raise ValueError("min_similarity must lie in [-1, 1]")
+        if self.candidates < 1:
+            raise ValueError("candidates must be at least 1")
         if not 0.0 <= self.verify_share <= 1.0:
             raise ValueError("verify_share must lie between 0 and 1, both included")
         if self.verify_budget_usd_per_hour < 0.0:

@@ -188,7 +188,7 @@ class Accounting:
             partition=partition.hex() if partition is not None else "",
             vector=packed_vector(vector),
             encoder_id=self._encoder_id,
-            tokens_in=chat.prompt_tokens(request.messages),
+            tokens_in=request.tokens_in,
             cache=ledger.cache,
             cache_reason=_miss_reason(ledger),
             similarity=_similarity(ledger),

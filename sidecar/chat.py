@@ -27,6 +27,7 @@ class ChatRequest:
         body: The parsed JSON object, as the caller sent it.
         alias: Its `model`: `auto`, a tier's name or an upstream model id.
         question: The text to embed, see `question_of`.
+        tokens_in: Estimated tokens of the whole prompt, see `prompt_tokens`.
         stream: The caller wants server-sent events.
         include_usage: The caller wants the usage chunk at the end of the stream.
     """
@@ -34,6 +35,7 @@ class ChatRequest:
     body: Mapping[str, Any]
     alias: str
     question: str | None
+    tokens_in: int
     stream: bool
     include_usage: bool
 
@@ -71,6 +73,7 @@ def parse(raw: bytes) -> ChatRequest:
         body=body,
         alias=alias,
         question=question_of(body["messages"]),
+        tokens_in=prompt_tokens(body["messages"]),
         stream=bool(_checked(body, "stream", bool)),
         include_usage=bool(stream_options.get("include_usage")),
     )
@@ -162,6 +165,4 @@ def needs_of(request: ChatRequest) -> Needs:
     if (body.get("n") or 1) > 1:
         capabilities.add("n")
     limit = body.get("max_completion_tokens") or body.get("max_tokens") or 0
-    return Needs(
-        capabilities=frozenset(capabilities), tokens=prompt_tokens(request.messages) + limit
-    )
+    return Needs(capabilities=frozenset(capabilities), tokens=request.tokens_in + limit)

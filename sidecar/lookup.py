@@ -131,7 +131,6 @@ class Lookup:
 
         Takes at most the configured budget, or what is left until `deadline` if that is less.
         """
-        vector: Vector | None = None
         now_at = time.time()
         partition = keys.partition if permit.read and permit.semantic else None
 
@@ -153,9 +152,9 @@ class Lookup:
                 # Over budget, the thread is not interrupted; its result is dropped.
                 encoding, found, search_ms = await self._encoder.encode(question, search)
         except TimeoutError:
-            return Miss(MissReason.OVER_BUDGET, vector=vector)
+            return Miss(MissReason.OVER_BUDGET)
         except (CacheError, EncoderError) as fault:
-            return Miss(MissReason.FAULT, detail=type(fault).__name__, vector=vector)
+            return Miss(MissReason.FAULT, detail=type(fault).__name__)
         watch.add("encode", encoding.encode_ms)
         watch.add("queue", encoding.queue_ms)
         watch.add("search", search_ms)

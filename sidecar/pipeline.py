@@ -23,7 +23,7 @@ from cache.policy import CacheConfig, CacheControl, permit, storable
 from router.decision import Decision, Task
 from router.errors import RouterError
 from router.tiers import Ladder
-from sidecar import answer, chat
+from sidecar import answer
 from sidecar.accounting import Accounting
 from sidecar.coalesce import Coalesce
 from sidecar.deadline import Deadline
@@ -241,7 +241,7 @@ class Pipeline:
         task = Task(
             text=inquiry.request.question or "",
             vector=ledger.miss.vector if ledger.miss is not None else None,
-            tokens_in=chat.prompt_tokens(inquiry.request.messages),
+            tokens_in=inquiry.request.tokens_in,
             turns=len(inquiry.request.messages),
             allowed=aim.target.allowed,
             quality=aim.quality,

@@ -50,26 +50,28 @@ class Targets:
             NoAbleTier: No tier within the bounds can do what the request needs.
         """
         place = self._pinned.get(request.alias)
-        if place is None and request.alias != AUTO:
-            raise UnknownModel(request.alias, self.names)
-        ladder, needs = self._ladder, needs_of(request)
         if place is not None:
             # A caller who names a tier gets that tier, able or not: the vendor's word on it is
             # what he would have heard without us.
-            floor, ceiling, is_pinned = place, place, True
-            able: tuple[int, ...] = (place,)
-        else:
-            floor = self._bound(options.min_tier, "x-sidecar-min-tier", 0)
-            ceiling = self._bound(options.max_tier, "x-sidecar-max-tier", ladder.top)
-            able = ladder.able(needs, floor=floor, ceiling=ceiling)
-            is_pinned = False
-        allowed = tuple(p for p in able if not caller.tiers or ladder[p].name in caller.tiers)
+            if not self._may_use(caller, place):
+                raise NoAbleTier(f"this caller may not use the tier {self._ladder[place].name}")
+            return Target(allowed=(place,), is_pinned=True)
+        if request.alias != AUTO:
+            raise UnknownModel(request.alias, self.names)
+        needs = needs_of(request)
+        floor = self._bound(options.min_tier, "x-sidecar-min-tier", 0)
+        ceiling = self._bound(options.max_tier, "x-sidecar-max-tier", self._ladder.top)
+        able = self._ladder.able(needs, floor=floor, ceiling=ceiling)
+        allowed = tuple(place for place in able if self._may_use(caller, place))
         if not allowed:
             wanted = ", ".join(sorted(needs.capabilities)) or f"{needs.tokens} tokens of context"
             raise NoAbleTier(f"no tier that this caller may use offers {wanted}")
-        if options.bypass and not is_pinned:
+        if options.bypass:
             return Target(allowed=allowed[-1:], is_pinned=True)
-        return Target(allowed=allowed, is_pinned=is_pinned)
+        return Target(allowed=allowed, is_pinned=False)
+
+    def _may_use(self, caller: Caller, place: int) -> bool:
+        return not caller.tiers or self._ladder[place].name in caller.tiers
 
     def _bound(self, name: str, header: str, default: int) -> int:
         if not name:

@@ -95,6 +95,8 @@ def test_all_faults_come_at_once_each_with_its_path() -> None:
         pytest.param('[cache.semantic]\nverify_judge="smal"', "did you mean small?", id="judge"),
         pytest.param("[cache.semantic]\nverify_share=1.5", "between 0 and 1", id="verify-share"),
         pytest.param('[cache.shared]\nurl="redis://x"', "not built", id="not-built"),
+        pytest.param("[cache.semantic]\ncandidates=0", "candidates", id="no-candidates"),
+        pytest.param("[cache.semantic]\nmin_similarity=2", "min_similarity", id="similarity"),
         pytest.param("[server]\nworkers=4", "not built", id="workers"),
         pytest.param("[cache]\nttl_jitter_ratio=1.5", "ttl_jitter_ratio", id="jitter"),
         pytest.param("[cache]\nstale_if_error_s=-1", "stale_if_error_s", id="stale"),

@@ -59,7 +59,7 @@ def test_the_tiers_that_may_be_asked(
 def test_a_tenant_is_kept_to_its_tiers() -> None:
     """Whatever the caller asks for."""
     assert resolve("auto", tiers=("small", "medium")).allowed == (0, 1)
-    with pytest.raises(NoAbleTier):
+    with pytest.raises(NoAbleTier, match="may not use the tier large"):
         resolve("large", tiers=("small",))
 
 
