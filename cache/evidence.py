@@ -7,6 +7,7 @@ fears. The alarm is made for that: it is asked after every hit, and its false al
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -99,6 +100,16 @@ class Alarm:
         self._if_wrong = [math.log(rate / bound) for rate in rates]
         self._if_right = [math.log((1.0 - rate) / (1.0 - bound)) for rate in rates]
         self._levels = [0.0] * len(rates)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """How far it has risen: all that it holds, to be handed to `resume` after a restart."""
+        return tuple(self._levels)
+
+    def resume(self, levels: Sequence[float]) -> None:
+        """Go on from `levels` of another one with the same bound; what fits no alarm is ignored."""
+        if len(levels) == len(self._levels) and all(0.0 <= one < math.inf for one in levels):
+            self._levels = list(levels)
 
     def right(self) -> None:
         """One more hit, and it was right."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from cache.evidence import Alarm, Estimate, shrunk, shrunk_mean, upper_bound
 
@@ -37,6 +37,40 @@ class State(Enum):
     OFF = "off"
 
 
+class Owner(NamedTuple):
+    """Whose partition it is, for the operator, and so that no tenant pushes out another's."""
+
+    tenant: str = ""
+    namespace: str = ""
+
+
+NOBODY: Final = Owner()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memo:
+    """All that a standing holds, to outlive the process.
+
+    Attributes:
+        state: See the table above.
+        owner: Whose.
+        hits: See PartitionReport, as `bad`, `right` and `wrong`.
+        risks: Sum of the calibrated risks of `hits`.
+        checked: The levels of the alarm on checks.
+        told: Of the one on feedback.
+    """
+
+    state: State
+    owner: Owner
+    hits: int
+    bad: int
+    right: int
+    wrong: int
+    risks: float
+    checked: tuple[float, ...]
+    told: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A partition went from one state to another."""
@@ -47,11 +81,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PartitionReport:
-    """One partition that is not open.
+    """One partition.
 
     Attributes:
         partition: Its key, hexadecimal.
-        state: `tight` or `off`.
+        owner: Whose.
+        state: What it may serve.
         hits: Served since it took its last turn through `off`.
         bad: Of them, by feedback.
         right: Checked and right.
@@ -60,6 +95,7 @@ class PartitionReport:
     """
 
     partition: str
+    owner: Owner
     state: State
     hits: int
     bad: int
@@ -71,13 +107,51 @@ class PartitionReport:
 class Standing:
     """One partition's. Made open; whoever owns it hands in what became of its hits."""
 
-    __slots__ = ("_bound", "_checked", "_told", "bad", "hits", "right", "risks", "state", "wrong")
+    __slots__ = (
+        "_bound",
+        "_checked",
+        "_told",
+        "bad",
+        "hits",
+        "owner",
+        "right",
+        "risks",
+        "state",
+        "wrong",
+    )
 
-    def __init__(self, bound: float) -> None:
+    def __init__(self, bound: float, owner: Owner = NOBODY) -> None:
         """`bound` is the share of hits that may be wrong."""
         self._bound = bound
+        self.owner = owner
         self.state = State.OPEN
         self._begin()
+
+    @classmethod
+    def resumed(cls, memo: Memo, *, bound: float, is_same_bound: bool) -> Standing:
+        """The standing that `memo` was made of; under another bound its alarms begin anew."""
+        standing = cls(bound, memo.owner)
+        standing.state = memo.state
+        standing.hits, standing.bad, standing.risks = memo.hits, memo.bad, memo.risks
+        standing.right, standing.wrong = memo.right, memo.wrong
+        if is_same_bound:
+            standing._checked.resume(memo.checked)
+            standing._told.resume(memo.told)
+        return standing
+
+    def memo(self) -> Memo:
+        """All that it holds."""
+        return Memo(
+            state=self.state,
+            owner=self.owner,
+            hits=self.hits,
+            bad=self.bad,
+            right=self.right,
+            wrong=self.wrong,
+            risks=self.risks,
+            checked=self._checked.levels,
+            told=self._told.levels,
+        )
 
     def _begin(self) -> None:
         self.hits = self.bad = self.right = self.wrong = 0
@@ -150,6 +224,7 @@ class Standing:
         """What is known of it, under its key."""
         return PartitionReport(
             partition=partition.hex(),
+            owner=self.owner,
             state=self.state,
             hits=self.hits,
             bad=self.bad,

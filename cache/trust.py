@@ -4,24 +4,40 @@ What may not: anything in a partition that is off, what is too risky for one tha
 `cache.standing`), and pairs that were rejected before. What may, its risk notwithstanding: a near
 miss whose very pair was checked and right, or whose entry stood so many checks that its own risk,
 drawn down by them, lies under the limit.
+
+All of it may outlive the process, by other hands: `changes` gives what is new since the last time,
+`restore` takes what an earlier process gave.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from heapq import nlargest
 from typing import Final
 
 from cache.entry import Candidate, EntryId, MissReason
+from cache.epochs import Selector
 from cache.evidence import Estimate, observed
+from cache.learnt import Learnt, Proof
 from cache.rejections import Question, Rejections
-from cache.standing import Change, PartitionReport, Standing, State
+from cache.shelf import Shelf
+from cache.standing import NOBODY, Change, Owner, PartitionReport, Standing, State
 
 MAX_PARTITIONS: Final = 10_000
 """Chosen: those with a semantic hit of late; some 1.5 kB each."""
 
 MAX_ENTRIES: Final = 20_000
-"""Chosen: entries and pairs with a check of their own; some 100 bytes each."""
+"""Chosen: entries with a check of their own; some 300 bytes each."""
+
+MAX_QUESTIONS: Final = 32
+"""Chosen: promoted for one entry; by then its own risk is drawn down further than they need."""
+
+MAX_WATCHED: Final = 100
+MAX_BUSIEST: Final = 10
+"""Chosen: partitions in a report; more is no page that a person reads."""
 
 TIGHT_RATIO: Final = 0.5
 """Chosen: of the risk limit. The shipped table has no point that shows half the bound, so that the
@@ -54,6 +70,7 @@ class TrustReport:
         partitions: How many are tracked, by state.
         rejections: Pairs remembered.
         watched: Those tight or off, the worst first, at most a hundred.
+        busiest: The others with the most checks and hits, at most ten.
     """
 
     estimate: Estimate
@@ -62,6 +79,19 @@ class TrustReport:
     partitions: dict[State, int]
     rejections: int
     watched: tuple[PartitionReport, ...]
+    busiest: tuple[PartitionReport, ...]
+
+
+def _is_open(standing: Standing) -> bool:
+    return standing.state is State.OPEN
+
+
+def _partitions() -> Shelf[bytes, Standing]:
+    return Shelf(MAX_PARTITIONS, can_spare=_is_open)
+
+
+def _entries() -> Shelf[EntryId, Proof]:
+    return Shelf(MAX_ENTRIES)
 
 
 @dataclass(slots=True, eq=False)
@@ -81,10 +111,11 @@ class Trust:
     right: int = 0
     wrong: int = 0
     states: Counter[State] = field(default_factory=Counter)
-    _partitions: OrderedDict[bytes, Standing] = field(default_factory=OrderedDict)
-    _entries: OrderedDict[EntryId, int] = field(default_factory=OrderedDict)
-    _promoted: OrderedDict[tuple[EntryId, str], None] = field(default_factory=OrderedDict)
+    _partitions: Shelf[bytes, Standing] = field(default_factory=_partitions)
+    _entries: Shelf[EntryId, Proof] = field(default_factory=_entries)
     _rejections: Rejections = field(default_factory=Rejections)
+    _changed_partitions: set[bytes] = field(default_factory=set)
+    _changed_entries: set[EntryId] = field(default_factory=set)
 
     @property
     def estimate(self) -> Estimate:
@@ -113,7 +144,8 @@ class Trust:
 
     def entry_risk(self, candidate: Candidate) -> float:
         """The candidate's risk, less for every check that its entry stood."""
-        right = self._entries.get(candidate.entry_id, 0)
+        proof = self._entries.get(candidate.entry_id)
+        right = proof.right if proof is not None else 0
         return candidate.risk * ENTRY_PRIOR_HITS / (ENTRY_PRIOR_HITS + right)
 
     def is_near(self, candidate: Candidate) -> bool:
@@ -122,31 +154,39 @@ class Trust:
 
     def is_promoted(self, candidate: Candidate, question: str) -> bool:
         """A near miss that may be served: its pair was checked, or its entry often enough."""
-        stood = self.entry_risk(candidate) <= self.risk_limit
-        return stood or (candidate.entry_id, question) in self._promoted
+        if self.entry_risk(candidate) <= self.risk_limit:
+            return True
+        proof = self._entries.get(candidate.entry_id)
+        return proof is not None and _digest(question) in proof.questions
 
-    def served(self, partition: bytes, risk: float) -> Change | None:
+    def served(self, partition: bytes, risk: float, owner: Owner = NOBODY) -> Change | None:
         """One more hit by meaning was served."""
-        return self._counted(self._standing(partition).served(risk))
+        return self._counted(self._standing(partition, owner).served(risk))
 
-    def bad(self, partition: bytes) -> Change | None:
+    def bad(self, partition: bytes, owner: Owner = NOBODY) -> Change | None:
         """Somebody said of a hit that was served that it was wrong."""
-        return self._counted(self._standing(partition).told_bad())
+        return self._counted(self._standing(partition, owner).told_bad())
 
     def checked(
-        self, partition: bytes, entry_id: EntryId, *, is_right: bool, is_sample: bool = True
+        self,
+        partition: bytes,
+        entry_id: EntryId,
+        *,
+        is_right: bool,
+        is_sample: bool = True,
+        owner: Owner = NOBODY,
     ) -> Change | None:
         """A hit, served or withheld, drawn at random, turned out right or wrong.
 
         `is_sample` is False where its partition is looked at more closely than the others: it then
         counts for that partition, and not for the estimate over all.
         """
-        standing = self._standing(partition)
+        standing = self._standing(partition, owner)
         if is_sample and standing.state is not State.OFF:
             self.right += is_right
             self.wrong += not is_right
         if is_right:
-            self.stood(entry_id)
+            self.stood(entry_id, owner.tenant)
         return self._counted(standing.checked(is_right=is_right))
 
     def _counted(self, change: Change | None) -> Change | None:
@@ -155,50 +195,142 @@ class Trust:
             self.states[change.after] += 1
         return change
 
-    def stood(self, entry_id: EntryId) -> None:
+    def stood(self, entry_id: EntryId, tenant: str = "") -> None:
         """An entry's answer served another question well."""
-        self._entries[entry_id] = self._entries.pop(entry_id, 0) + 1
-        if len(self._entries) > MAX_ENTRIES:
-            self._entries.popitem(last=False)
+        self._proof(entry_id, tenant).right += 1
 
-    def promote(self, entry_id: EntryId, question: str) -> None:
+    def promote(self, entry_id: EntryId, question: str, tenant: str = "") -> None:
         """Serve this pair from now on, its risk notwithstanding."""
-        self._promoted[entry_id, question] = None
-        if len(self._promoted) > MAX_ENTRIES:
-            self._promoted.popitem(last=False)
+        questions = self._proof(entry_id, tenant).questions
+        questions[_digest(question)] = None
+        if len(questions) > MAX_QUESTIONS:
+            questions.popitem(last=False)
 
-    def reject(self, partition: bytes, asked: Question, kept: Question) -> None:
+    def _proof(self, entry_id: EntryId, tenant: str) -> Proof:
+        proof = self._entries.get(entry_id) or Proof(tenant)
+        self._changed_entries.add(entry_id)
+        if (gone := self._entries.put(entry_id, proof, proof.tenant)) is not None:
+            self._changed_entries.add(gone[0])
+        return proof
+
+    def reject(self, partition: bytes, asked: Question, kept: Question, tenant: str = "") -> None:
         """Never serve this pair again, nor what lies nearer to it than to itself."""
-        self._rejections.add(partition, asked, kept)
+        self._rejections.add(partition, asked, kept, tenant)
 
     def forget(self, entry_id: EntryId) -> None:
         """An entry is gone."""
-        self._entries.pop(entry_id, None)
+        if self._entries.pop(entry_id) is not None:
+            self._changed_entries.add(entry_id)
 
-    def _standing(self, partition: bytes) -> Standing:
+    def forget_named(self, selector: Selector, entry_ids: Iterable[EntryId]) -> None:
+        """An invalidation took these entries; one of a tenant, or of all, takes their pasts too.
+
+        The keys of a tenant's partitions change with it, so that nobody could ask for them again;
+        an invalidation by tag, model and the like says nothing against what was learnt of hits.
+        """
+        for entry_id in entry_ids:
+            self.forget(entry_id)
+        if selector.by not in {"all", "tenant"}:
+            return
+        tenant = selector.value if selector.by == "tenant" else None
+        for entry_id in self._entries.keys_of(tenant):
+            self.forget(entry_id)
+        for partition in self._partitions.keys_of(tenant):
+            self._let_go(partition)
+        for partition in self._rejections.partitions_of(tenant):
+            self._rejections.forget(partition)
+
+    def _let_go(self, partition: bytes) -> None:
+        standing = self._partitions.pop(partition)
+        assert standing is not None  # noqa: S101 - it was just listed
+        self.states[standing.state] -= 1
+        self._changed_partitions.add(partition)
+
+    def _standing(self, partition: bytes, owner: Owner) -> Standing:
+        self._changed_partitions.add(partition)
         standing = self._partitions.get(partition)
-        if standing is None:
-            standing = self._partitions[partition] = Standing(self.bound)
-            self.states[State.OPEN] += 1
-            if len(self._partitions) > MAX_PARTITIONS:
-                _, gone = self._partitions.popitem(last=False)
-                self.states[gone.state] -= 1
-        self._partitions.move_to_end(partition)
+        if standing is not None:
+            self._partitions.touch(partition)
+            return standing
+        return self._hold(partition, Standing(self.bound, owner))
+
+    def _hold(self, partition: bytes, standing: Standing) -> Standing:
+        self.states[standing.state] += 1
+        gone = self._partitions.put(partition, standing, standing.owner.tenant)
+        if gone is not None:
+            self.states[gone[1].state] -= 1
+            self._changed_partitions.add(gone[0])
         return standing
+
+    def changes(self) -> Learnt | None:
+        """What was learnt and forgotten since this was last asked; None if nothing was."""
+        partitions, self._changed_partitions = self._changed_partitions, set()
+        entries, self._changed_entries = self._changed_entries, set()
+        pairs, self._rejections.changed = self._rejections.changed, set()
+        if not (partitions or entries or pairs):
+            return None
+        standings = {key: self._partitions.get(key) for key in partitions}
+        return Learnt(
+            bound=self.bound,
+            right=self.right,
+            wrong=self.wrong,
+            partitions={k: s.memo() if s is not None else None for k, s in standings.items()},
+            entries={key: _copied(self._entries.get(key)) for key in entries},
+            pairs={key: self._rejections.find(key) for key in pairs},
+        )
+
+    def unwritten(self, learnt: Learnt) -> None:
+        """What `changes` gave did not reach its place: give it again, as it will be by then."""
+        self._changed_partitions |= learnt.partitions.keys()
+        self._changed_entries |= learnt.entries.keys()
+        self._rejections.changed |= learnt.pairs.keys()
+
+    def restore(self, learnt: Learnt, next_id: EntryId) -> None:
+        """Go on from what an earlier process learnt; what it says of `next_id` or later is wrong.
+
+        Such an id names another entry, or will: the kept answers were lost, or their last writes.
+        What does not fit in is forgotten, and given so by `changes`.
+        """
+        self.right, self.wrong = learnt.right, learnt.wrong
+        is_same_bound = learnt.bound == self.bound
+        for partition, memo in learnt.partitions.items():
+            if memo is not None:
+                standing = Standing.resumed(memo, bound=self.bound, is_same_bound=is_same_bound)
+                self._hold(partition, standing)
+        for entry_id, proof in learnt.entries.items():
+            if proof is None or entry_id >= next_id:
+                self._changed_entries.add(entry_id)
+            elif (gone := self._entries.put(entry_id, proof, proof.tenant)) is not None:
+                self._changed_entries.add(gone[0])
+        self._rejections.changed.clear()
+        for pair_id, pair in sorted(learnt.pairs.items(), key=lambda one: one[0][1]):
+            if pair is not None:
+                self._rejections.resume(pair_id, pair)
+        self._rejections.changed -= {pair_id for pair_id, _ in self._rejections}
 
     def report(self) -> TrustReport:
         """All that was learnt. Looks at every partition."""
-        watched = [
-            standing.report(partition)
-            for partition, standing in self._partitions.items()
-            if standing.state is not State.OPEN
-        ]
+        reports = [standing.report(partition) for partition, standing in self._partitions]
+        watched = [one for one in reports if one.state is not State.OPEN]
         watched.sort(key=lambda one: (one.state is State.TIGHT, -one.estimate.value))
+        others = (one for one in reports if one.state is State.OPEN)
+        busiest = nlargest(MAX_BUSIEST, others, key=lambda one: (one.right + one.wrong, one.hits))
         return TrustReport(
             estimate=self.estimate,
             right=self.right,
             wrong=self.wrong,
             partitions={state: self.states[state] for state in State},
             rejections=len(self._rejections),
-            watched=tuple(watched[:100]),
+            watched=tuple(watched[:MAX_WATCHED]),
+            busiest=tuple(busiest),
         )
+
+
+def _digest(question: str) -> bytes:
+    """16 bytes in place of a text of any length."""
+    return blake2b(question.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _copied(proof: Proof | None) -> Proof | None:
+    """Another thread will read it."""
+    return Proof(proof.tenant, proof.right, proof.questions.copy()) if proof is not None else None

@@ -46,6 +46,7 @@ from sidecar.oversight.asking import Asking
 from sidecar.oversight.budget import Budget
 from sidecar.oversight.checks import Checks
 from sidecar.oversight.findings import Findings
+from sidecar.oversight.notebook import SUFFIX, Notebook
 from sidecar.oversight.overseer import Overseer
 from sidecar.pipeline import Pipeline
 from sidecar.providers.client import EndpointConfig, HttpUpstream
@@ -222,6 +223,11 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         bound=config.semantic.max_false_hit_rate,
         risk_limit=index.statistics().risk_limit or 0.0,
     )
+    notebook = Notebook(trust=trust, hook=metrics, logger=logger)
+    stack.push_async_callback(notebook.close)
+    if config.disk.path:
+        path = Path(config.disk.path + SUFFIX)
+        await notebook.start(path, encoder.encoder_id, keeper.next_id())
     coalesce = Coalesce()
     stack.push_async_callback(coalesce.close)
     refreshes = Refreshes(metrics, logger)

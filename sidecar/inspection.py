@@ -118,8 +118,11 @@ class Inspection:
     def _learnt(self) -> dict[str, Any]:
         report = asdict(self.trust.report())
         states = {state.value: count for state, count in report["partitions"].items()}
-        watched = [{**one, "state": one["state"].value} for one in report["watched"]]
-        return {**report, "partitions": states, "watched": watched}
+        told = {
+            name: [{**one, "state": one["state"].value} for one in report[name]]
+            for name in ("watched", "busiest")
+        }
+        return {**report, "partitions": states, **told}
 
     def search(self, wanted: Wanted) -> list[dict[str, Any]]:
         """The entries that fit, the newest first. Looks at every entry."""
@@ -182,6 +185,7 @@ class Inspection:
         if dry_run:
             return {**told, "told": "nothing was removed; ask again with dry_run false"}
         is_persisted = await self.keeper.invalidate(selector)
+        self.trust.forget_named(selector, (entry.entry_id for entry in named))
         facts = {**asdict(selector), "entries": len(named), "is_persisted": is_persisted}
         self.logger.info("cache invalidated", extra={"facts": facts})
         return {

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cache.entry import EntryId
 from cache.rejections import Question
-from cache.standing import Change, State
+from cache.standing import Change, Owner, State
 from cache.trust import Trust
 from sidecar.oversight.checks import Check, Verdict
 
@@ -43,9 +43,9 @@ class Findings:
         self._meter = meter
         self._logger = logger
 
-    def served(self, partition: bytes, risk: float) -> None:
+    def served(self, partition: bytes, risk: float, owner: Owner) -> None:
         """A hit by meaning went out."""
-        self._tell(partition, self._trust.served(partition, risk))
+        self._tell(partition, self._trust.served(partition, risk, owner))
 
     def checked(self, check: Check, verdict: Verdict, cost_usd: Decimal) -> None:
         """A check came to its end."""
@@ -59,20 +59,23 @@ class Findings:
                 entry.entry_id,
                 is_right=is_right,
                 is_sample=check.kind != "watched",
+                owner=Owner(entry.tenant, entry.namespace),
             )
             self._tell(check.partition, change)
         elif is_right:
-            self._trust.stood(entry.entry_id)
-            self._trust.promote(entry.entry_id, check.asked.text)
+            self._trust.stood(entry.entry_id, entry.tenant)
+            self._trust.promote(entry.entry_id, check.asked.text, entry.tenant)
         if not is_right:
-            self._trust.reject(check.partition, check.asked, check.kept)
+            self._trust.reject(check.partition, check.asked, check.kept, entry.tenant)
         if not is_right and check.kind in {"served", "watched"}:
             self.quarantine(entry.entry_id)
 
-    def bad(self, partition: bytes, entry_id: EntryId, asked: Question, kept: Question) -> None:
+    def bad(
+        self, partition: bytes, entry_id: EntryId, asked: Question, kept: Question, tenant: str
+    ) -> None:
         """Somebody said of a hit by meaning that it was wrong."""
-        self._tell(partition, self._trust.bad(partition))
-        self._trust.reject(partition, asked, kept)
+        self._tell(partition, self._trust.bad(partition, Owner(tenant)))
+        self._trust.reject(partition, asked, kept, tenant)
         self.quarantine(entry_id)
 
     def quarantine(self, entry_id: EntryId) -> None:

@@ -11,7 +11,7 @@ import orjson
 
 from cache.entry import Entry, EntryId, Hit, MissReason
 from cache.rejections import Question
-from cache.standing import State
+from cache.standing import Owner, State
 from cache.trust import Trust, TrustReport
 from sidecar import answer
 from sidecar.ledger import Ledger
@@ -91,7 +91,7 @@ class Overseer:
             self._see(ledger, _Seen(tenant, entry_id))
             return
         self._see(ledger, _Seen(tenant, entry_id, partition, pair))
-        self._findings.served(partition, hit.risk)
+        self._findings.served(partition, hit.risk, Owner(tenant, hit.entry.namespace))
         draw = self._dice()
         if draw < self._verify_share:
             self._checks.offer(_check(ledger, hit.entry, partition, pair, asking))
@@ -136,7 +136,7 @@ class Overseer:
             return
         del self._seen[record.request_id]
         if seen.pair is not None:
-            self._findings.bad(seen.partition, seen.entry_id, *seen.pair)
+            self._findings.bad(seen.partition, seen.entry_id, *seen.pair, seen.tenant)
         else:
             self._findings.quarantine(seen.entry_id)
 

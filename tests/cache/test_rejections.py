@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache.rejections import MAX_PAIRS, MAX_PARTITION_PAIRS, Question, Rejections
+from cache.rejections import MAX_PAIRS, MAX_PARTITION_PAIRS, MAX_TEXT, Question, Rejections
 
 HERE, THERE = b"p" * 20, b"q" * 20
 
@@ -82,3 +82,37 @@ def test_memory_is_bounded_in_each_partition_and_in_all() -> None:
         held.holds(THERE, ASKED, KEPT)
     assert len(held) <= MAX_PAIRS
     assert not held.holds(HERE, at(10), at(11))
+
+
+def test_a_tenant_that_rejects_without_end_forgets_its_own() -> None:
+    """Feedback spam of one costs another nothing that it had learnt."""
+    held = Rejections()
+    held.add(HERE, ASKED, KEPT, "quiet")
+    for number in range(2 * MAX_PAIRS):
+        held.add((number // MAX_PARTITION_PAIRS).to_bytes(20), ASKED, KEPT, "loud")
+    assert len(held) <= MAX_PAIRS
+    assert held.holds(HERE, ASKED, KEPT)
+
+
+def test_a_long_text_is_not_kept_and_refuses_too_much() -> None:
+    """Words without end may stand for few tokens; memory is bounded all the same."""
+    held = Rejections()
+    held.add(HERE, at(20, "how much is 12 plus 7" + " " * MAX_TEXT), at(0, "what is 12 plus 7"))
+    [(_, pair)] = held
+    assert pair.asked == ""
+    assert held.holds(HERE, at(21, "how much is 12 plus 8"), at(-1, "what is 12 plus 7"))
+
+
+def test_what_changed_is_told_by_name() -> None:
+    """Each pair that came, and each that had to leave for it."""
+    held = Rejections()
+    for number in range(MAX_PARTITION_PAIRS + 1):
+        held.add(HERE, at(number), at(number + 1))
+    assert {number for _, number in held.changed} == set(range(1, MAX_PARTITION_PAIRS + 2))
+    assert held.find((HERE, 1)) is None
+    assert held.find((HERE, 2)) is not None
+    held.changed.clear()
+    held.forget(HERE)
+    assert len(held.changed) == MAX_PARTITION_PAIRS
+    assert len(held) == 0
+    assert held.partitions_of(None) == []

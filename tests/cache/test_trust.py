@@ -143,7 +143,7 @@ def test_memory_is_bounded() -> None:
         trust.promote(number, "q")
     report = trust.report()
     assert sum(report.partitions.values()) == trust_module.MAX_PARTITIONS
-    assert len(trust._entries) == len(trust._promoted) == trust_module.MAX_ENTRIES
+    assert len(trust._entries) == trust_module.MAX_ENTRIES
     assert not trust.is_promoted(Candidate(0, 0.9, 0.06), "q")
 
 

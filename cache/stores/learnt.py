@@ -1,0 +1,282 @@
+"""What was learnt in, the same after a restart out: one small SQLite file beside the kept answers.
+
+A file of its own, so that a fault of the one costs nothing of the other, and so that what is shut
+stays shut where the kept answers are lost. It mirrors `cache.trust`, whose bounds are its bounds.
+
+Rule 1: nothing that `write` returned from is lost to a `kill -9`; see `cache.stores.disk`.
+Rule 2: each row carries a checksum; one that does not match is deleted and counted.
+Rule 3: what was learnt under another encoder is dropped: its partitions are not asked for again.
+Rule 4: a file that is no sound database of this schema is renamed aside and a new one begun.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+
+from cache.entry import EntryId
+from cache.errors import StoreError
+from cache.learnt import Learnt, Proof
+from cache.rejections import Pair, PairId
+from cache.standing import Memo, Owner, State
+
+SCHEMA_VERSION: Final = 1
+"""Rises with the rows below. An older file is put aside: what it knew is learnt again."""
+
+_APPLICATION_ID: Final = 0x53434C54
+"""Written in the file's header, so that no other program's database is taken for ours."""
+
+_BUSY_MS: Final = 2_000
+"""Chosen: how long another process (a backup, an operator's shell) may hold the file."""
+
+_PARTITION: Final = "partition"
+_ENTRY: Final = "entry"
+_PAIR: Final = "pair"
+_WHOLE: Final = "whole"
+
+_SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS learnt (kind TEXT, key BLOB, value BLOB, checksum BLOB,"
+    " PRIMARY KEY (kind, key))"
+)
+
+
+class LearntStore:
+    """One owner thread at a time.
+
+    Attributes:
+        renamed_to: Where a file that could not be read was put; None if there was none.
+        dropped: Rows that `load` found torn and deleted.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, encoder_id: str) -> None:
+        self._connection = connection
+        self._encoder_id = encoder_id
+        self.renamed_to: Path | None = None
+        self.dropped = 0
+
+    @classmethod
+    def open(cls, path: Path, encoder_id: str) -> LearntStore:
+        """The store at `path`, begun if there is none; see `renamed_to`.
+
+        Raises:
+            StoreError: The folder cannot be written, or another process holds the file.
+        """
+        renamed_to = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = _connected(path)
+            if connection is None:
+                renamed_to = _put_aside(path)
+                connection = _connected(path)
+            path.chmod(0o600)  # it holds questions
+        except (sqlite3.Error, OSError) as fault:
+            raise StoreError(f"{path} cannot be opened: {fault}") from fault
+        if connection is None:
+            raise StoreError(f"{path} is not a sound database though it was just begun")
+        store = cls(connection, encoder_id)
+        store.renamed_to = renamed_to
+        return store
+
+    def load(self) -> Learnt | None:
+        """All that was learnt; None if nothing was, or under another encoder.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        read, torn = _Read(), list[tuple[int]]()
+        with _translated("read"), self._connection:
+            rows = self._connection.execute(
+                "SELECT rowid, kind, key, value, checksum FROM learnt ORDER BY rowid"
+            ).fetchall()
+            for rowid, kind, key, value, checksum in rows:
+                if checksum != _checksum(kind, key, value) or not read.took(kind, key, value):
+                    torn.append((rowid,))
+            self._connection.executemany("DELETE FROM learnt WHERE rowid = ?", torn)
+            self.dropped += len(torn)
+            if rows and read.encoder_id != self._encoder_id:
+                self._connection.execute("DELETE FROM learnt")
+                return None
+        return read.learnt() if rows else None
+
+    def write(self, learnt: Learnt) -> None:
+        """Keep what changed, all or nothing; kept against `kill -9` once this returns.
+
+        Raises:
+            StoreError: Nothing was written (disk full, file held by another).
+        """
+        puts, removals = [], []
+        for kind, key, value in _rows(learnt, self._encoder_id):
+            if value is None:
+                removals.append((kind, key))
+            else:
+                packed = msgpack.packb(value, use_bin_type=True)
+                puts.append((kind, key, packed, _checksum(kind, key, packed)))
+        with _translated("written"), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("DELETE FROM learnt WHERE kind = ? AND key = ?", removals)
+            self._connection.executemany("INSERT OR REPLACE INTO learnt VALUES (?, ?, ?, ?)", puts)
+
+    def close(self) -> None:
+        """Fold the log into the file and let go of it.
+
+        Raises:
+            StoreError: The log could not be folded in; the next start does it.
+        """
+        with _translated("closed"):
+            self._connection.close()
+
+
+def _rows(learnt: Learnt, encoder_id: str) -> Iterator[tuple[str, bytes, Any]]:
+    """Each as its kind, its key and what is packed under it; None is to be deleted."""
+    yield _WHOLE, b"", [encoder_id, learnt.bound, learnt.right, learnt.wrong]
+    for partition, memo in learnt.partitions.items():
+        yield _PARTITION, partition, _packed_memo(memo) if memo is not None else None
+    for entry_id, proof in learnt.entries.items():
+        value = [proof.tenant, proof.right, list(proof.questions)] if proof is not None else None
+        yield _ENTRY, entry_id.to_bytes(8, "big"), value
+    for pair_id, pair in learnt.pairs.items():
+        yield _PAIR, _pair_key(pair_id), _packed_pair(pair) if pair is not None else None
+
+
+def _packed_memo(memo: Memo) -> list[Any]:
+    counts = (memo.hits, memo.bad, memo.right, memo.wrong, memo.risks)
+    return [memo.state.value, *memo.owner, *counts, list(memo.checked), list(memo.told)]
+
+
+def _memo(value: list[Any]) -> Memo:
+    state, tenant, namespace, hits, bad, right, wrong, risks, checked, told = value
+    return Memo(
+        state=State(state),
+        owner=Owner(tenant, namespace),
+        hits=hits,
+        bad=bad,
+        right=right,
+        wrong=wrong,
+        risks=risks,
+        checked=tuple(checked),
+        told=tuple(told),
+    )
+
+
+def _pair_key(pair_id: PairId) -> bytes:
+    partition, number = pair_id
+    return partition + number.to_bytes(8, "big")
+
+
+def _packed_pair(pair: Pair) -> list[Any]:
+    return [pair.tenant, pair.asked, pair.kept, pair.vectors.astype("<f4").tobytes()]
+
+
+class _Read:
+    """Rows, as they are read."""
+
+    def __init__(self) -> None:
+        self.encoder_id = ""
+        self._bound, self._right, self._wrong = 0.0, 0, 0
+        self._partitions: dict[bytes, Memo] = {}
+        self._entries: dict[EntryId, Proof] = {}
+        self._pairs: dict[PairId, Pair] = {}
+
+    def took(self, kind: str, key: bytes, packed: bytes) -> bool:
+        """Whether the row could be read."""
+        try:
+            self._take(kind, key, msgpack.unpackb(packed))
+        except (ValueError, TypeError):
+            return False
+        return True
+
+    def _take(self, kind: str, key: bytes, value: list[Any]) -> None:
+        if kind == _WHOLE:
+            self.encoder_id, self._bound, self._right, self._wrong = value
+        elif kind == _PARTITION:
+            self._partitions[key] = _memo(value)
+        elif kind == _ENTRY:
+            tenant, right, questions = value
+            proof = Proof(tenant, right, OrderedDict.fromkeys(questions))
+            self._entries[int.from_bytes(key, "big")] = proof
+        else:
+            tenant, asked, kept, raw = value
+            vectors = np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(2, -1)
+            pair_id = (key[:-8], int.from_bytes(key[-8:], "big"))
+            self._pairs[pair_id] = Pair(tenant, asked, kept, vectors)
+
+    def learnt(self) -> Learnt:
+        return Learnt(
+            bound=self._bound,
+            right=self._right,
+            wrong=self._wrong,
+            partitions=self._partitions,
+            entries=self._entries,
+            pairs=self._pairs,
+        )
+
+
+def _checksum(kind: str, key: bytes, value: bytes) -> bytes:
+    """Over the lengths too, so that no two rows write the same bytes."""
+    hashed = blake2b(b"%s %d " % (kind.encode(), len(key)), digest_size=16)
+    hashed.update(key)
+    hashed.update(value)
+    return hashed.digest()
+
+
+def _connected(path: Path) -> sqlite3.Connection | None:
+    """A connection to a sound database of ours, or None if the file is none."""
+    # Opened on one thread and used on another, one after the other.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if not is_new and not _is_ours(connection):
+            connection.close()
+            return None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_SCHEMA)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except sqlite3.OperationalError:
+        # Held by another, read-only, disk full: says nothing about what the file holds.
+        connection.close()
+        raise
+    except sqlite3.DatabaseError:
+        connection.close()
+        return None
+    return connection
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if (application_id, version) != (_APPLICATION_ID, SCHEMA_VERSION):
+        return False
+    return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+
+
+def _put_aside(path: Path) -> Path:
+    """Rename the file and what belongs to it to the first free name; that name."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+@contextmanager
+def _translated(done: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as fault:
+        raise StoreError(f"what was learnt could not be {done}: {fault}") from fault
