@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ import aiohttp
 from sidecar.errors import UpstreamGarbled
 from sidecar.providers import openai
 from sidecar.providers.errors import (
-    UpstreamBusy,
+    CallerRefused,
+    KeyRefused,
     UpstreamRefused,
     UpstreamTooSlow,
     UpstreamUnreachable,
@@ -26,6 +28,10 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 CALLERS_KEY: Final = "caller"
 
+_ABOUT_KEYS: Final = frozenset({401, 402, 403})
+_ABOUT_CALLERS: Final = _ABOUT_KEYS | {429}
+"""Said of a caller's own key: his limits are his, and no other caller must suffer for them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutsConfig:
@@ -33,7 +39,8 @@ class TimeoutsConfig:
 
     Attributes:
         connect_s: To a connection, TLS included.
-        read_s: Between two arrivals of bytes.
+        first_token_s: To a stream's first chunk; pings of the vendor's are none.
+        read_s: Between two chunks of a stream; of a whole answer, between two arrivals of bytes.
         total_s: To the last byte.
 
     Raises:
@@ -41,11 +48,12 @@ class TimeoutsConfig:
     """
 
     connect_s: float = 5.0
+    first_token_s: float = 120.0
     read_s: float = 120.0
     total_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in ("connect_s", "read_s", "total_s"):
+        for name in ("connect_s", "first_token_s", "read_s", "total_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, is {getattr(self, name)}")
 
@@ -79,9 +87,14 @@ class HttpUpstream:
         self._config = config
         self._session = session
         self._url = config.base_url.rstrip("/") + "/chat/completions"
-        self._timeout = aiohttp.ClientTimeout(
+        # `sock_connect` and not `connect`, which would count the wait for a place in our own pool
+        # against the upstream. A stream's silences are timed by its chunks, in `_events`.
+        self._stream_timeout = aiohttp.ClientTimeout(
+            total=config.timeouts.total_s, sock_connect=config.timeouts.connect_s
+        )
+        self._whole_timeout = aiohttp.ClientTimeout(
             total=config.timeouts.total_s,
-            connect=config.timeouts.connect_s,
+            sock_connect=config.timeouts.connect_s,
             sock_read=config.timeouts.read_s,
         )
 
@@ -95,10 +108,12 @@ class HttpUpstream:
 
     async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
         """See `wire.Upstream`."""
-        async with self._post(call, stream=True) as response:
+        timeouts = self._config.timeouts
+        first_by_s = asyncio.get_running_loop().time() + timeouts.first_token_s
+        async with self._post(call, stream=True, headers_by_s=first_by_s) as response:
             await self._check_stream(response)
             call.hear(openai.passed_headers(response.headers))
-            async for data in _events(response, self.name):
+            async for data in _events(response, self.name, first_by_s, timeouts.read_s):
                 if data == b"[DONE]":
                     return
                 yield data
@@ -111,28 +126,34 @@ class HttpUpstream:
 
     def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> UpstreamRefused:
         """What the refusal means; one of our own key is told as ours, and without its body."""
-        is_about_key = response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-        if is_about_key and self._config.api_key != CALLERS_KEY:
-            return UpstreamBusy(self.name, HTTPStatus.BAD_GATEWAY, None)
-        return openai.refusal(self.name, response.status, raw, response.headers)
+        status, is_callers = response.status, self._config.api_key == CALLERS_KEY
+        if status in _ABOUT_KEYS and not is_callers:
+            return KeyRefused(self.name, HTTPStatus.BAD_GATEWAY, None)
+        told = openai.refusal(self.name, status, raw, response.headers, time.time())
+        if status in _ABOUT_CALLERS and is_callers:
+            return CallerRefused(self.name, status, told.body, told.headers, told.retry_after_s)
+        return told
 
     @asynccontextmanager
-    async def _post(self, call: Call, *, stream: bool) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _post(
+        self, call: Call, *, stream: bool, headers_by_s: float | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer's head, by the loop's instant `headers_by_s` if one is given."""
         body = openai.request_body(
             call.body, stream=stream, usage_in_streams=self._config.usage_in_streams
         )
         try:
-            async with (
-                asyncio.timeout(call.deadline.remaining_s()),
-                self._session.post(
-                    self._url,
-                    data=body,
-                    headers=self._headers(call.headers),
-                    timeout=self._timeout,
-                    allow_redirects=False,
-                ) as response,
-            ):
-                yield response
+            async with asyncio.timeout(call.deadline.remaining_s()):
+                async with asyncio.timeout_at(headers_by_s):
+                    response = await self._session.post(
+                        self._url,
+                        data=body,
+                        headers=self._headers(call.headers),
+                        timeout=self._stream_timeout if stream else self._whole_timeout,
+                        allow_redirects=False,
+                    )
+                async with response:
+                    yield response
         except TimeoutError as fault:
             raise UpstreamTooSlow(f"upstream {self.name} took too long") from fault
         except (aiohttp.ClientError, OSError) as fault:
@@ -165,10 +186,18 @@ async def _read(response: aiohttp.ClientResponse, upstream: str) -> bytes:
     return b"".join(parts)
 
 
-async def _events(response: aiohttp.ClientResponse, upstream: str) -> AsyncIterator[bytes]:
-    splitter = openai.EventSplitter(upstream)
-    async for received in response.content.iter_any():
-        for data in splitter.feed(received):
+async def _events(
+    response: aiohttp.ClientResponse, upstream: str, first_by_s: float, read_s: float
+) -> AsyncIterator[bytes]:
+    """Each event's data; the first by the loop's instant `first_by_s`, the next within `read_s`."""
+    splitter, by_s = openai.EventSplitter(upstream), first_by_s
+    clock = asyncio.get_running_loop().time
+    while True:
+        # Around the read alone: a timer that ran while the consumer holds the chunk would end him.
+        async with asyncio.timeout_at(by_s):
+            received = await response.content.readany()
+        for data in splitter.feed(received) if received else splitter.finish():
             yield data
-    for data in splitter.finish():
-        yield data
+            by_s = clock() + read_s
+        if not received:
+            return

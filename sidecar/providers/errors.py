@@ -3,7 +3,10 @@
 ProviderError
 ├── UpstreamRefused          answered with an error status, which is the caller's to see
 │   ├── CallerAtFault        400, 404, 409, 413, 422: every upstream would say the same
-│   └── UpstreamBusy         401, 403, 408, 429, 5xx: another upstream or tier may do
+│   └── UpstreamBusy         408, 429, 5xx: another upstream or tier may do
+│       ├── KeyRefused       401, 402, 403 about a key of ours: it is not asked again for long
+│       └── CallerRefused    401, 402, 403, 429 about the caller's own key: no word on the upstream
+├── UpstreamShut             not asked: its breaker is open, or its retries are spent
 ├── UpstreamUnreachable      no connection, or it broke before the answer began
 ├── UpstreamTooSlow          the deadline or a timeout passed
 ├── UpstreamGarbled          200, and yet no answer that the protocol allows (in sidecar/errors.py)
@@ -26,6 +29,7 @@ class UpstreamRefused(ProviderError):
         status: Its HTTP status, and so the caller's.
         body: Its JSON body if it had OpenAI's error shape, else None.
         headers: Its headers that pass through (`retry-after`, `x-ratelimit-*`, `x-request-id`).
+        retry_after_s: Seconds after which it wants to be asked again; None if it did not say.
     """
 
     def __init__(
@@ -34,8 +38,9 @@ class UpstreamRefused(ProviderError):
         status: int,
         body: Mapping[str, Any] | None,
         headers: Mapping[str, str] | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(f"upstream {upstream} answered {status}")
+        super().__init__(f"upstream {upstream} answered {status}", retry_after_s=retry_after_s)
         self.upstream = upstream
         self.status = status
         self.body = body
@@ -48,6 +53,21 @@ class CallerAtFault(UpstreamRefused):
 
 class UpstreamBusy(UpstreamRefused):
     """This upstream refuses now, or refuses our key; another may do."""
+
+
+class KeyRefused(UpstreamBusy):
+    """The upstream refuses our key, whoever asks; told as ours, and without its body."""
+
+
+class CallerRefused(UpstreamBusy):
+    """The upstream refuses the caller's own key, or has had enough of him; others it may serve."""
+
+
+class UpstreamShut(ProviderError):
+    """It was not asked, for it has failed too often of late."""
+
+    status = 503
+    code = "upstream_shut"
 
 
 class UpstreamUnreachable(ProviderError):

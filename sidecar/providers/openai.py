@@ -6,7 +6,10 @@ events (section 9.2.6), of which vendors use `data:` lines alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import orjson
@@ -18,6 +21,9 @@ from sidecar.providers.wire import Completion
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 """Chosen: no vendor's chunk comes near it, and a line without an end does not fill memory."""
+
+MAX_RETRY_AFTER_S: Final = 86_400.0
+"""Chosen: a day; whoever says more has miscounted, and a number without end breaks sums."""
 
 _CALLER_AT_FAULT: Final = frozenset({400, 404, 405, 406, 409, 413, 414, 415, 422})
 _PASSED: Final = frozenset(
@@ -63,7 +69,45 @@ def completion(upstream: str, raw: bytes, headers: Mapping[str, str]) -> Complet
     return Completion(body=checked(body, upstream), headers=passed_headers(headers))
 
 
-def refusal(upstream: str, status: int, raw: bytes, headers: Mapping[str, str]) -> UpstreamRefused:
+def find_retry_after_s(headers: Mapping[str, str], now_at: float) -> float | None:
+    """Seconds until the vendor wants to be asked again; None if it does not say, or oddly.
+
+    Args:
+        headers: The answer's, names in any case.
+        now_at: Seconds since the epoch, UTC.
+
+    Source: RFC 9110, section 10.2.3 (seconds or a date); `retry-after-ms` is Azure OpenAI's and
+    OpenAI's own client reads it first.
+    """
+    lowered = {name.lower(): value for name, value in headers.items()}
+    told = lowered.get("retry-after", "")
+    seconds = _number(lowered.get("retry-after-ms", "")) / 1e3
+    if math.isnan(seconds):
+        seconds = _number(told)
+    if math.isnan(seconds):
+        seconds = _date_at(told) - now_at
+    return None if math.isnan(seconds) else min(max(0.0, seconds), MAX_RETRY_AFTER_S)
+
+
+def _number(told: str) -> float:
+    try:
+        return float(told)
+    except ValueError:
+        return math.nan
+
+
+def _date_at(told: str) -> float:
+    try:
+        when = parsedate_to_datetime(told)
+        # An HTTP date is always GMT; one without its zone is read as that, not as this machine's.
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def refusal(
+    upstream: str, status: int, raw: bytes, headers: Mapping[str, str], now_at: float
+) -> UpstreamRefused:
     """The fault that an answer with an error status means; its body is kept if it is OpenAI's."""
     try:
         body = orjson.loads(raw)
@@ -71,7 +115,8 @@ def refusal(upstream: str, status: int, raw: bytes, headers: Mapping[str, str]) 
         body = None
     told = body if isinstance(body, dict) and isinstance(body.get("error"), dict) else None
     kind = CallerAtFault if status in _CALLER_AT_FAULT else UpstreamBusy
-    return kind(upstream, status, told, passed_headers(headers))
+    wait_s = find_retry_after_s(headers, now_at)
+    return kind(upstream, status, told, passed_headers(headers), wait_s)
 
 
 class EventSplitter:

@@ -61,7 +61,7 @@ def test_an_event_without_an_end_is_refused() -> None:
 def test_refusals_are_told_apart_by_who_can_help(status: int, kind: type[Exception]) -> None:
     """The caller's own mistake is nobody else's to answer; all else may be."""
     headers = {"Retry-After": "3", "X-RateLimit-Limit-Requests": "9", "Set-Cookie": "secret"}
-    fault = openai.refusal("u", status, b'{"error":{"message":"no","code":"c"}}', headers)
+    fault = openai.refusal("u", status, b'{"error":{"message":"no","code":"c"}}', headers, 0.0)
     assert isinstance(fault, kind)
     assert fault.body == {"error": {"message": "no", "code": "c"}}
     assert fault.headers == {"retry-after": "3", "x-ratelimit-limit-requests": "9"}
@@ -69,7 +69,7 @@ def test_refusals_are_told_apart_by_who_can_help(status: int, kind: type[Excepti
 
 def test_an_error_page_is_no_error_body() -> None:
     """HTML from a proxy between is not shown to the caller."""
-    assert openai.refusal("u", 502, b"<html>", {}).body is None
+    assert openai.refusal("u", 502, b"<html>", {}, 0.0).body is None
 
 
 def test_a_stream_is_asked_for_its_usage_and_keeps_other_options() -> None:
