@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import hops, kill, provider, qqp, replay, run
+from loadtest import hops, kill, provider, qqp, replay, run, trust
 from loadtest.processes import NotReady
 from loadtest.report import Report, write
 
@@ -39,6 +39,11 @@ _VERBS: Final = {
         help="real questions from a cold cache: hits, and how many of them were wrong",
         add_arguments=qqp.add_arguments,
         report=qqp.report,
+    ),
+    "trust": Verb(
+        help="hits and wrong hits of streams and traps, the live estimate, and other caches' rules",
+        add_arguments=trust.add_arguments,
+        report=trust.report,
     ),
     "kill": Verb(
         help="kill -9 under load and start again: is what was kept still whole and right?",

@@ -11,6 +11,10 @@ from typing import Final
 _Z95: Final = 1.959964
 """Source: the standard normal distribution's 97.5 % point."""
 
+_TAIL: Final = 0.025
+_HALVINGS: Final = 40
+"""Chosen: to one in 10**12."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -40,6 +44,44 @@ def wilson(hits: float, total: float) -> Rate:
     spread = math.sqrt(share * (1 - share) / total + square / (4 * total**2))
     half = _Z95 * spread / (1 + square / total)
     return Rate(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def exact(hits: int, total: int) -> Rate:
+    """`hits` of `total` with the interval that holds its 95 % at any share, and is wider for it.
+
+    Source: Clopper and Pearson, Biometrika 26 (1934), 404-413; solved by halving.
+    """
+    if total <= 0:
+        return Rate(math.nan, math.nan, math.nan)
+    low = _share_at(hits - 1, total, 1 - _TAIL) if hits else 0.0
+    high = _share_at(hits, total, _TAIL) if hits < total else 1.0
+    return Rate(hits / total, low, high)
+
+
+def _share_at(hits: int, total: int, chance: float) -> float:
+    """The share at which so few or fewer have this `chance`."""
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _at_most(hits, total, middle) > chance else (low, middle)
+    return (low + high) / 2
+
+
+def _at_most(hits: int, total: int, share: float) -> float:
+    """The binomial distribution, added up term by term."""
+    if not 0 < share < 1:
+        return float(share <= 0)
+    top = math.lgamma(total + 1)
+    return math.fsum(
+        math.exp(
+            top
+            - math.lgamma(k + 1)
+            - math.lgamma(total - k + 1)
+            + k * math.log(share)
+            + (total - k) * math.log1p(-share)
+        )
+        for k in range(hits + 1)
+    )
 
 
 def weighted(hits: Sequence[bool], weights: Sequence[float]) -> Rate:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -39,10 +39,11 @@ def python(*words: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running process and where it answers."""
+    """A running process, where it answers, and where its operator plane does if it has one."""
 
     process: subprocess.Popen[bytes]
     url: str
+    admin_url: str = ""
 
     def kill(self) -> None:
         """SIGKILL: no chance to write anything."""
@@ -135,17 +136,20 @@ async def vendor(folder: Path, *words: str) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def own_sidecar(
-    folder: Path, upstream: str, *, ready_s: float = 120.0
+    folder: Path, upstream: str, *, ready_s: float = 120.0, more: str = ""
 ) -> AsyncIterator[Server]:
-    """A sidecar with a cold cache in `folder`; `upstream` is its `[[upstreams]]` lines."""
-    port = free_port()
+    """A sidecar with a cold cache in `folder`; `upstream` is its `[[upstreams]]` lines.
+
+    `more` is further lines of its configuration.
+    """
+    port, admin_port = free_port(), free_port()
     config = folder / "sidecar.toml"
-    config.write_text(sidecar_config(folder, port, free_port(), upstream))
+    config.write_text(more + sidecar_config(folder, port, admin_port, upstream))
     command = python("sidecar", "serve", "--config", str(config))
     url = f"http://127.0.0.1:{port}"
     log = folder / "sidecar.log"
     async with running(await start(command, url, "/v1/models", ready_s=ready_s, log=log)) as server:
-        yield server
+        yield replace(server, admin_url=f"http://127.0.0.1:{admin_port}")
 
 
 @contextlib.asynccontextmanager

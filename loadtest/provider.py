@@ -16,8 +16,9 @@ import secrets
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ class ProviderConfig:
         drip_s: Before each chunk of an answer with the fault `drip`.
         fault: A fault for `fault_ratio` of all requests that ask for none themselves.
         seed: Of the dice that choose those.
+        meanings: By question, what it asks: all that mean the same get the same answer.
     """
 
     latency_s: float = 0.0
@@ -47,10 +49,14 @@ class ProviderConfig:
     fault: str = ""
     fault_ratio: float = 0.0
     seed: int = 0
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
 
 def answer_to(question: str) -> str:
-    """The text that the vendor gives: `answer_to("Why?") == "Answer to: Why?"`."""
+    """The text that the vendor gives: `answer_to("Why?") == "Answer to: Why?"`.
+
+    Of a question whose meaning it was told, the meaning's name stands there in its place.
+    """
     return PREFIX + question
 
 
@@ -98,7 +104,7 @@ class SimulatedVendor:
             return web.Response(text="<html>not what you wanted", content_type="text/html")
         if fault == "reset":
             return _broken(request)
-        completion = _completion(body, question)
+        completion = _completion(body, self._config.meanings.get(question, question))
         if is_stream:
             options = body.get("stream_options") or {}
             chunks = list(_chunks(completion, include_usage=bool(options.get("include_usage"))))
@@ -213,6 +219,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drip-ms", type=float, default=200.0, help="a chunk, with fault drip")
     parser.add_argument("--fault", default="", help=f"one of {', '.join(FAULTS)}")
     parser.add_argument("--fault-share", type=float, default=0.0, help="share of requests, 0 to 1")
+    told = "JSON object of questions and what they mean; one meaning gets one answer"
+    parser.add_argument("--meanings", type=Path, metavar="FILE", help=told)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -223,6 +231,7 @@ def run(args: argparse.Namespace) -> None:
         fault=args.fault,
         fault_ratio=args.fault_share,
         seed=args.seed,
+        meanings=json.loads(args.meanings.read_text("utf-8")) if args.meanings else {},
     )
     print(f"simulated vendor on http://127.0.0.1:{args.port}/v1", flush=True)
     asyncio.run(serve(SimulatedVendor(config).app(), args.port))

@@ -33,9 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("export", "say which command exports the bundle from the original weights"),
         ("verify", "check every file's hash, and each precision's vectors against the probe"),
         ("bench", "measure latency, throughput and parity of each precision"),
+        ("embed", "write the vectors of a file's lines, each a JSON string, as .npy"),
     ):
         verb = verbs.add_parser(name, help=help_text, description=help_text)
         verb.add_argument("--bundle", default="", metavar="DIR", help="default: .sidecar/encoder")
+        if name == "embed":
+            verb.add_argument("texts", type=Path, help="JSON Lines of strings")
+            verb.add_argument("--out", type=Path, required=True, help="(n, dim) float32, .npy")
         if name == "bench":
             verb.add_argument("--device", default="auto", help="auto, cpu, cuda or tensorrt")
             verb.add_argument("--precision", default="", help="int8, fp16 or fp32; default: each")
@@ -53,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
             return MUST_EXPORT
         case "verify":
             return _verify(config)
+        case "embed":
+            return _embed(config, args.texts, args.out)
         case _:
             return _bench(args)
 
@@ -81,6 +87,18 @@ def _verify(config: EncoderConfig) -> int:
         return FAILED
     parity = ", ".join(f"{precision} {cosine:.4f}" for precision, cosine in found.items())
     _say(f"encoder bundle is whole: {config.folder}; least cosine to the reference: {parity}")
+    return DONE
+
+
+def _embed(config: EncoderConfig, texts: Path, out: Path) -> int:
+    from sidecar.encoder.embed import embed  # noqa: PLC0415 - onnxruntime, here only
+
+    try:
+        count = embed(config, texts, out)
+    except (EncoderError, OSError, ValueError) as fault:
+        _say(str(fault))
+        return FAILED
+    _say(f"{count} vectors: {out}")
     return DONE
 
 

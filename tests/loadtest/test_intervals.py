@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.intervals import bootstrap, percentile, weighted, wilson
+from loadtest.intervals import bootstrap, exact, percentile, weighted, wilson
 
 
 def test_wilson_at_zero_of_ten_is_the_textbook_value() -> None:
@@ -56,3 +56,24 @@ def test_the_bootstrap_of_a_constant_is_that_constant() -> None:
         100, lambda places: sum(values[p] for p in places) / len(places), rounds=300, seed=0
     )
     assert 0.3 < low < 0.5 < high < 0.7
+
+
+@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_exact_interval_is_where_so_few_or_so_many_would_be_a_surprise(
+    counts: tuple[int, int],
+) -> None:
+    """Half of what 95 % leave remains at either end; at none and at all of them it is one-sided."""
+    hits, total = counts
+    rate = exact(hits, total)
+    assert 0.0 <= rate.low <= rate.value <= rate.high <= 1.0
+
+    def at_most(most: int, share: float) -> float:
+        terms = (
+            math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(most + 1)
+        )
+        return math.fsum(terms)
+
+    if hits < total:
+        assert at_most(hits, rate.high) == pytest.approx(0.025, abs=1e-6)
+    if hits:
+        assert 1 - at_most(hits - 1, rate.low) == pytest.approx(0.025, abs=1e-6)

@@ -94,6 +94,15 @@ async def test_a_share_of_all_requests_can_fail(http: aiohttp.ClientSession) -> 
     assert statuses.count(200) + statuses.count(500) == 40
 
 
+async def test_one_meaning_gets_one_answer(http: aiohttp.ClientSession) -> None:
+    """What it was not told of is answered by its own words."""
+    config = ProviderConfig(meanings={"Why?": "#1", "How come?": "#1"})
+    async with TestServer(SimulatedVendor(config).app()) as server:
+        url = str(server.make_url("/v1"))
+        answers = [(await ask(http, url, text)).text for text in ("Why?", "How come?", "Who?")]
+    assert answers == ["Answer to: #1", "Answer to: #1", "Answer to: Who?"]
+
+
 async def test_calls_are_counted(base_url: str, http: aiohttp.ClientSession) -> None:
     """`GET /stats` tells how many there were, and of which kind."""
     await ask(http, base_url, "Why?")

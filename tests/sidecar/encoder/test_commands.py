@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sidecar.encoder import commands
@@ -47,3 +48,28 @@ def test_bench_names_what_it_cannot_do(tmp_path: Path, capsys: pytest.CaptureFix
     """No bundle is one line, not a traceback."""
     assert run("bench", "--bundle", str(tmp_path)) == 1
     assert "there is no encoder bundle" in capsys.readouterr().out
+
+
+def test_embed_writes_the_vectors_that_are_served(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One row a line, in their order, of unit length."""
+    lines, out = tmp_path / "texts.jsonl", tmp_path / "vectors.npy"
+    lines.write_text('"one"\n"two"\n"one"\n')
+    assert run("embed", str(lines), "--out", str(out), "--bundle", str(bundle)) == 0
+    vectors = np.load(out, allow_pickle=False)
+    assert vectors.shape[0] == 3
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx([1, 1, 1], abs=1e-3)
+    assert (vectors[0] == vectors[2]).all()
+    assert "3 vectors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", ["{", "1"])
+def test_embed_names_the_line_that_is_no_text(
+    tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a model is loaded."""
+    lines = tmp_path / "texts.jsonl"
+    lines.write_text(f'"one"\n{line}\n')
+    assert run("embed", str(lines), "--out", str(tmp_path / "out.npy")) == 1
+    assert "line 2 is no JSON" in capsys.readouterr().out
