@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ Vector = NDArray[np.float32]
 
 EntryId = int
 """Rises by one with each entry ever kept; never used again, not after a restart either."""
+
+
+UNKNOWN_PROMPT: Final = "?"
+"""The `prompt` of an entry from before entries told theirs: any invalidation by prompt names it."""
 
 
 class MissReason(Enum):
@@ -54,6 +58,7 @@ class Entry:
         tenant: Whose answer it is.
         namespace: The caller's partition within the tenant.
         epoch: The newest invalidation when its question was asked, see `cache.epochs`.
+        prompt: Version of the prompt it was answered under, see `cache.prompt`; empty if none.
     """
 
     entry_id: EntryId
@@ -73,6 +78,7 @@ class Entry:
     tenant: str = ""
     namespace: str = ""
     epoch: int = 0
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

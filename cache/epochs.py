@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from cache.entry import Entry
+from cache.entry import UNKNOWN_PROMPT, Entry
 
-By = Literal["entry", "tag", "namespace", "tenant", "model", "all"]
+By = Literal["entry", "tag", "namespace", "tenant", "model", "prompt", "all"]
 KINDS: Final[tuple[By, ...]] = get_args(By)
 
 MAX_MARKS: Final = 10_000
@@ -31,8 +31,9 @@ class Selector:
 
     Attributes:
         by: What is compared.
-        value: Of it: a tag, a namespace, a tenant, a tier's or vendor's model, or an entry's
-            fingerprint as hex; empty for `all`, and for the namespace without a name.
+        value: Of it: a tag, a namespace, a tenant, a tier's or vendor's model, the version of a
+            prompt, or an entry's fingerprint as hex; empty for `all`, for the namespace without a
+            name, and for what was asked without a prompt.
         tenant: Whose entries alone; empty for everybody's.
     """
 
@@ -55,6 +56,10 @@ class Selector:
                 named = (entry.namespace,)
             case "model":
                 named = (entry.model, entry.tier)
+            case "prompt":
+                if entry.prompt == UNKNOWN_PROMPT:
+                    return True
+                named = (entry.prompt,)
             case "tag":
                 named = entry.tags
         return self.value in named
@@ -87,6 +92,7 @@ def selectors_of(entry: Entry) -> Iterator[Selector]:
         yield Selector("namespace", entry.namespace, tenant)
         yield Selector("model", entry.model, tenant)
         yield Selector("model", entry.tier, tenant)
+        yield Selector("prompt", entry.prompt, tenant)
         for tag in entry.tags:
             yield Selector("tag", tag, tenant)
 
@@ -118,6 +124,9 @@ class Epochs:
         """`entry` was asked for before something that names it was invalidated."""
         if entry.epoch >= self.now:
             return False
+        if entry.prompt == UNKNOWN_PROMPT:  # any prompt's mark may be its own: look at them all
+            marks = self._marks.values()
+            return any(mark.epoch > entry.epoch and mark.selector.covers(entry) for mark in marks)
         found = (self._marks.get(selector) for selector in selectors_of(entry))
         return any(mark is not None and mark.epoch > entry.epoch for mark in found)
 

@@ -146,6 +146,7 @@ class Inspection:
             "question": self.redaction.text(entry.question),
             "tenant": entry.tenant,
             "namespace": entry.namespace,
+            "prompt": entry.prompt,
             "tier": entry.tier,
             "model": entry.model,
             "tags": list(entry.tags),

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from cache.entry import Entry, Hit, Miss, MissReason
 from cache.key import Scope, keys
 from cache.policy import CacheConfig, CacheControl, permit, storable
+from cache.prompt import prompt_version
 from router.decision import Decision, Task
 from router.errors import RouterError
 from router.tiers import Ladder
@@ -307,6 +308,7 @@ class Pipeline:
             tenant=ledger.inquiry.caller.tenant,
             namespace=ledger.inquiry.options.namespace,
             epoch=aim.epoch,
+            prompt=prompt_version(ledger.inquiry.request.messages),
         )
         if self.keeper.keep(entry):
             ledger.kept_id = entry_id

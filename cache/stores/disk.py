@@ -27,13 +27,16 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from cache.entry import Entry, EntryId, Vector
+from cache.entry import UNKNOWN_PROMPT, Entry, EntryId, Vector
 from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import StoreError
 
-SCHEMA_VERSION: Final = 2
-"""Rises with the tables below. An older file is put aside: its entries do not say whose they are,
-so that no invalidation could name them."""
+SCHEMA_VERSION: Final = 3
+"""Rises with the tables below. A file of schema 2 is taken over: its rows do not say under which
+prompt they were answered, and are told apart by a `prompt` that is null. An older one is put aside:
+its entries do not say whose they are, so that no invalidation could name them."""
+
+_TAKEN_OVER: Final = 2
 
 _APPLICATION_ID: Final = 0x53434143
 """Written in the file's header, so that no other program's database is taken for ours."""
@@ -64,6 +67,7 @@ _FIELDS: Final = (
     "tenant",
     "namespace",
     "epoch",
+    "prompt",
 )
 _COLUMNS: Final = ", ".join((*_FIELDS, "checksum"))
 _MARKS: Final = ", ".join("?" * (len(_FIELDS) + 1))
@@ -238,6 +242,8 @@ def _connected(path: Path) -> sqlite3.Connection | None:
             connection.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 connection.execute(statement)
+            if _version(connection) == _TAKEN_OVER:
+                connection.execute("ALTER TABLE entries ADD COLUMN prompt")
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except sqlite3.OperationalError:
@@ -260,10 +266,15 @@ def _newest(connection: sqlite3.Connection) -> str:
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if (application_id, version) != (_APPLICATION_ID, SCHEMA_VERSION):
+    if application_id != _APPLICATION_ID:
+        return False
+    if _version(connection) not in {_TAKEN_OVER, SCHEMA_VERSION}:
         return False
     return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _put_aside(path: Path) -> Path:
@@ -308,6 +319,7 @@ def _row(entry: Entry, encoder_id: str) -> tuple[Any, ...]:
         entry.tenant,
         entry.namespace,
         entry.epoch,
+        entry.prompt,
     )
     return (*fields, _checksum(fields))
 
@@ -325,11 +337,14 @@ def _checksum(fields: Sequence[Any]) -> bytes:
 def _entry(row: Sequence[Any], encoder_id: str) -> Entry | None:
     """The entry that `row` holds, None if the row is torn."""
     *fields, checksum = row
-    if checksum != _checksum(fields):
+    # A row of schema 2 has no prompt, and its checksum knows of none.
+    told = fields if fields[-1] is not None else fields[:-1]
+    if checksum != _checksum(told):
         return None
     kept = dict(zip(_FIELDS, fields, strict=True))
     is_same_encoder = kept.pop("encoder_id") == encoder_id
     raw = kept.pop("vector")
+    kept["prompt"] = UNKNOWN_PROMPT if kept["prompt"] is None else kept["prompt"]
     kept["vector"] = _vector(raw) if is_same_encoder and raw is not None else None
     if kept["vector"] is None:
         kept["partition"], kept["question"] = None, ""

@@ -1,9 +1,10 @@
 """A disk store in, JSON Lines out, and the other way round: moving kept answers between machines.
 
 The first line names the format, the schema and the encoder; each further one is an invalidation or
-an entry, with a checksum over the rest of it. A file of another schema, or with one line that is
-not what was written, is refused before anything is kept. Rows keep the name of the encoder that
-made their vectors: under another one they are found by their exact key alone (`cache.stores.disk`).
+an entry, with a checksum over the rest of it. A file of a schema that is not read, or with one line
+that is not what was written, is refused before anything is kept. Rows keep the name of the encoder
+that made their vectors: under another one they are found by their exact key alone
+(`cache.stores.disk`).
 
 Entries keep their epoch, and the file's invalidations go along: an answer that was invalidated
 where it came from, or where it goes, is not brought back to life by the journey.
@@ -22,12 +23,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
-from cache.entry import Entry, EntryId
+from cache.entry import UNKNOWN_PROMPT, Entry, EntryId
 from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import ExchangeError
 from cache.stores.disk import SCHEMA_VERSION
 
 FORMAT: Final = "sidecar-cache"
+_READ: Final = (2, SCHEMA_VERSION)
+"""Schema 2 does not tell an entry's prompt."""
+
 _CHECKSUM_BYTES: Final = 16
 _RAW: Final = ("fingerprint", "partition", "body")
 
@@ -97,7 +101,7 @@ def _opened(head: dict[str, Any]) -> str:
     """The encoder of a file that begins with `head`."""
     if head.get("format") != FORMAT:
         raise ExchangeError("line 1 does not name a file of kept answers")
-    if head.get("schema") != SCHEMA_VERSION:
+    if head.get("schema") not in _READ:
         found = head.get("schema")
         raise ExchangeError(f"the file is of schema {found}, this version reads {SCHEMA_VERSION}")
     return str(head["encoder"])
@@ -119,7 +123,7 @@ def _entry(told: dict[str, Any]) -> Entry:
         raw = b64decode(told["vector"], validate=True)
         told["vector"] = np.frombuffer(raw, dtype="<f4").astype(np.float32)  # (dim,)
     told["cost_usd"], told["tags"] = Decimal(told["cost_usd"]), tuple(told["tags"])
-    return Entry(**told)
+    return Entry(**{"prompt": UNKNOWN_PROMPT, **told})
 
 
 def _mark(told: dict[str, Any]) -> Mark:

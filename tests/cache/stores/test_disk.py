@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from decimal import Decimal
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cache.entry import Entry
+from cache.entry import UNKNOWN_PROMPT, Entry
 from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import StoreError
 from cache.stores.disk import SCHEMA_VERSION, DiskStore
@@ -178,12 +179,45 @@ def test_a_file_of_an_older_schema_is_put_aside(tmp_path: Path) -> None:
     store.write([entry(1)], [])
     store.close()
     raw = sqlite3.connect(tmp_path / "cache.sqlite")
-    raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
+    raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 2}")
     raw.close()
     store = opened(tmp_path)
     assert store.renamed_to is not None
     assert list(store.load(0.0)) == []
     store.close()
+
+
+def made_schema_2(path: Path) -> None:
+    """Write the file as the version before wrote it: no prompt, and a checksum without one."""
+    raw = sqlite3.connect(path)
+    raw.execute("ALTER TABLE entries DROP COLUMN prompt")
+    names = [row[1] for row in raw.execute("PRAGMA table_info(entries)") if row[1] != "checksum"]
+    for row in raw.execute(f"SELECT {', '.join(names)} FROM entries").fetchall():  # noqa: S608 - names of ours
+        hashed = blake2b(digest_size=16)
+        for field in row:
+            value = field if isinstance(field, bytes) else repr(field).encode()
+            hashed.update(b"%s %d " % (type(field).__name__.encode(), len(value)) + value)
+        raw.execute("UPDATE entries SET checksum = ? WHERE entry_id = ?", (hashed.digest(), row[0]))
+    raw.execute("PRAGMA user_version = 2")
+    raw.commit()
+    raw.close()
+
+
+def test_a_file_of_the_schema_before_is_taken_over(tmp_path: Path) -> None:
+    """Its entries serve on, and every invalidation by prompt names them: theirs is not known."""
+    store = opened(tmp_path)
+    store.write([entry(1), entry(2)], [])
+    store.close()
+    made_schema_2(tmp_path / "cache.sqlite")
+    store = opened(tmp_path)
+    assert store.renamed_to is None
+    store.write([replace(entry(3), prompt="sha-0123456789ab")], [])
+    store.close()
+    again = opened(tmp_path)
+    prompts = [one.prompt for one in again.load(0.0)]
+    assert prompts == [UNKNOWN_PROMPT, UNKNOWN_PROMPT, "sha-0123456789ab"]
+    assert again.dropped == 0
+    again.close()
 
 
 def test_invalidations_are_kept_and_one_on_everything_ends_the_rest(tmp_path: Path) -> None:
