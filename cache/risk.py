@@ -2,7 +2,8 @@
 
 A logistic model over the cosine and the guard's numbers, then Platt's scaling; all of it, and the
 table that says which risk may be served at which bound, lies in one small JSON file that
-`python -m train cache` writes and checks.
+`python -m train cache` writes and checks. There are two: the cheap one, and one that is told the
+verifier's verdict too and is asked only of pairs that the cheap one leaves in doubt.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ import orjson
 from cache.errors import RiskModelError
 from cache.guard import NAMES, Comparison
 
-FORMAT: Final = "sidecar-cache-risk/1"
+FORMAT: Final = "sidecar-cache-risk/2"
 DEFAULT_PATH: Final = Path(__file__).with_name("risk_default.json")
+VERIFIED_PATH: Final = Path(__file__).with_name("risk_verified.json")
 MAX_FILE_BYTES: Final = 1 << 20
 """Chosen: the file has a few kilobytes; a larger one is not ours."""
 
 INPUTS: Final = ("similarity", "similarity_squared", *NAMES, "similarity_overlap", "rare_overlap")
 """Names of the model's inputs, in order."""
+
+VERDICT: Final = "verdict"
+"""The last input of a model that is told the verifier's verdict."""
 
 CONFIDENCE: Final = 0.80
 """Chosen: one-sided; the bound holds in four calibrations of five. The rows at hand are too few to
@@ -65,21 +70,28 @@ class RiskModel:
     """The model, as its file holds it.
 
     Attributes:
+        names: Of its inputs: `INPUTS`, and `VERDICT` if it is told that.
         intercept: Of the logistic model.
-        weights: One for each of `INPUTS`.
+        weights: One for each of `names`.
         scale: Platt's slope.
         offset: Platt's offset.
         restated_risk: Of a calculation said twice (`Comparison.is_restated`): the upper bound of
             its share of wrong pairs, on generated ones.
         points: The operating table, lowest risk first.
+        doubt: The cheap model's risk beyond which the verifier is not asked and nothing is served;
+            of a model that is told a verdict, else None.
+        verifier: The digest of the verifier whose verdicts it was fitted on; else empty.
     """
 
+    names: tuple[str, ...]
     intercept: float
     weights: tuple[float, ...]
     scale: float
     offset: float
     restated_risk: float
     points: tuple[OperatingPoint, ...]
+    doubt: float | None = None
+    verifier: str = ""
 
     @classmethod
     def load(cls, path: Path | None = None) -> RiskModel:
@@ -98,11 +110,22 @@ class RiskModel:
         except (OSError, ValueError, TypeError, KeyError) as fault:
             raise RiskModelError(f"{path} holds no risk model: {fault!r}") from fault
 
-    def risk(self, similarity: float, comparison: Comparison) -> float:
-        """Chance in [0, 1] that the kept answer would not serve; vetoes are another matter."""
+    @property
+    def needs_verdict(self) -> bool:
+        """It is told the verifier's verdict."""
+        return self.names[-1] == VERDICT
+
+    def risk(
+        self, similarity: float, comparison: Comparison, verdict: float | None = None
+    ) -> float:
+        """Chance in [0, 1] that the kept answer would not serve; vetoes are another matter.
+
+        `verdict` is for a model that needs one, and for no other.
+        """
         if comparison.is_restated:
             return self.restated_risk
-        made = zip(self.weights, inputs(similarity, comparison.values), strict=True)
+        told = inputs(similarity, comparison.values)
+        made = zip(self.weights, told if verdict is None else (*told, verdict), strict=True)
         logit = self.intercept + sum(weight * value for weight, value in made)
         # Clamped where the exponential would overflow.
         return 1.0 / (1.0 + math.exp(min(60.0, -(self.scale * logit + self.offset))))
@@ -133,16 +156,22 @@ def parse(values: Any) -> RiskModel:
     """
     if values["format"] != FORMAT:
         raise ValueError(f"format {values['format']!r}, this version reads {FORMAT!r}")
-    if tuple(values["inputs"]) != INPUTS or len(values["weights"]) != len(INPUTS):
+    names = tuple(values["names"])
+    if names not in {INPUTS, (*INPUTS, VERDICT)} or len(values["weights"]) != len(names):
         raise ValueError("its inputs are not those of this version")
     model = RiskModel(
+        names=names,
         intercept=float(values["intercept"]),
         weights=tuple(float(weight) for weight in values["weights"]),
         scale=float(values["scale"]),
         offset=float(values["offset"]),
         restated_risk=float(values["restated_risk"]),
         points=tuple(OperatingPoint(**point) for point in values["points"]),
+        doubt=None if values["doubt"] is None else float(values["doubt"]),
+        verifier=str(values["verifier"]),
     )
+    if model.needs_verdict != (model.doubt is not None):
+        raise ValueError("a model that is told a verdict says when, and no other does")
     numbers = (model.intercept, *model.weights, model.scale, model.offset)
     if not all(map(math.isfinite, numbers)) or model.scale <= 0.0:
         raise ValueError("a coefficient is not a finite number")

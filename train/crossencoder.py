@@ -88,6 +88,18 @@ def from_minilm(layers: int, kept: Sequence[int], seed: int) -> CrossEncoder:
     return CrossEncoder(bert, kept)
 
 
+def grown(state: dict[str, torch.Tensor], model: CrossEncoder) -> CrossEncoder:
+    """`model` with the weights of a saved one; a token that only one of them kept stays its own."""
+    words = "bert.embeddings.word_embeddings.weight"
+    old, new = kept_by(state), kept_by(model.state_dict())
+    places = {token: place for place, token in enumerate(old)}
+    own = model.state_dict()[words]
+    rows = [state[words][places[t]] if t in places else own[n] for n, t in enumerate(new)]
+    taken = {**state, words: torch.stack(rows), "places": model.state_dict()["places"]}
+    model.load_state_dict(taken)
+    return model
+
+
 def tensors(inputs: dict[str, NDArray[np.int64]]) -> list[torch.Tensor]:
     """The graph's inputs in its order."""
     return [torch.from_numpy(inputs[name]) for name in INPUTS]

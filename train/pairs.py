@@ -1,27 +1,32 @@
 """Files of labelled pairs in, the verifier's rows out: what it learns from and what is kept apart.
 
-Rule 1: no question of an equivalence file is in any row; those files are the scoreboard.
+Rule 1: no question that the risk is calibrated on is in any row; those are the scoreboard.
 Rule 2: what is kept apart is whole: written groups by group, CheckList by test, PAWS and the traps
 by pair, and of each no text that is learnt from.
-Rule 3: Quora's pairs (terms: non-commercial research) are read only where they are asked for.
+Rule 3: Quora's questions (terms: non-commercial research) are read only where they are asked for.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 import zlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from train.errors import DataError
+import numpy as np
+from numpy.typing import NDArray
 
-EQUIVALENCE: Final = ("equivalence_qqp", "equivalence_qqp2", "equivalence_b77", "equivalence_nlupp")
+from cache.facets import facets
+from cache.guard import NAMES, compare
+from train.judged import OWN, calibration_rows, judged_texts
+from train.rows import read_rows
+
+GROUPS: Final = "written_groups.jsonl.gz"
+"""In the measuring data and, of the same kind, in `train/data`."""
 
 HELD_TESTS: Final = frozenset(
     {
@@ -54,6 +59,7 @@ class Pair:
         kind: Its trap, test or category; for the tables.
         group: Of pairs that share texts; for intervals.
         is_same: The same answer serves.
+        is_directed: `one` must stay the kept one: the other way round was not judged.
     """
 
     one: str
@@ -62,6 +68,7 @@ class Pair:
     kind: str = ""
     group: str = ""
     is_same: bool = field(kw_only=True)
+    is_directed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +79,16 @@ class Split:
     held: list[Pair]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a packed JSONL file; raises DataError."""
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
-    except (OSError, EOFError, ValueError) as fault:
-        raise DataError(f"{path} cannot be read: {fault}") from fault
-
-
 def plain(text: str) -> str:
     """One spelling of a question, to know it again."""
     return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
-def scoreboard(folder: Path) -> frozenset[str]:
-    """Every question of the equivalence files, in its plain spelling."""
-    rows = (row for name in EQUIVALENCE for row in read_rows(folder / f"{name}.jsonl.gz"))
-    return frozenset(plain(row[side]) for row in rows for side in ("cached", "query"))
+def scoreboard(folder: Path, own: Path = OWN) -> frozenset[str]:
+    """Every question that the risk is calibrated on, in its plain spelling; raises DataError."""
+    return frozenset(
+        plain(text) for row in calibration_rows(folder, own) for text in (row.cached, row.query)
+    )
 
 
 def is_held(key: str) -> bool:
@@ -97,11 +96,13 @@ def is_held(key: str) -> bool:
     return zlib.crc32(key.encode()) % HELD_EVERY == 0
 
 
-def split(folder: Path, *, with_quora: bool, seed: int) -> Split:
+def split(folder: Path, *, with_quora: bool, seed: int, own: Path = OWN) -> Split:
     """All rows but the generated ones; raises DataError."""
-    forbidden = scoreboard(folder)
+    forbidden = scoreboard(folder, own)
     named = (
-        _written(read_rows(folder / "written_groups.jsonl.gz")),
+        _written(read_rows(folder / GROUPS)),
+        _written(read_rows(own / GROUPS)),
+        _judged(folder, own, with_quora=with_quora),
         _paws(read_rows(folder / "paws_dev.jsonl.gz")),
         _checklist(read_rows(folder / "checklist_pairs.jsonl.gz"), seed),
         _traps(read_rows(folder / "traps_banking.jsonl.gz")),
@@ -131,6 +132,14 @@ def _written(groups: Iterable[dict[str, Any]]) -> Rows:
             for near in group["near"]:
                 texts = one, near["text"]
                 yield Pair(*texts, "written", near["trap"], name, is_same=False), is_held(name)
+
+
+def _judged(folder: Path, own: Path, *, with_quora: bool) -> Rows:
+    """Real neighbours, judged by reading: the one that was kept stays the kept one."""
+    for row, told in judged_texts(folder, own):
+        if row["use"] == "learn" and (with_quora or told.file != "judged_quora"):
+            texts, kind = (told.cached, told.query), told.file
+            yield Pair(*texts, "judged", kind, is_same=told.good, is_directed=True), False
 
 
 def _paws(rows: Iterable[dict[str, Any]]) -> Rows:
@@ -197,8 +206,35 @@ def _other_slots(rows: list[dict[str, Any]], dice: random.Random) -> Rows:
 
 
 def _quora(rows: Iterable[dict[str, Any]]) -> Rows:
+    """Quora's labels, less those that cannot be meant: they are noisy near the top."""
     for row in rows:
-        one, other = row["text_a"].strip(), row["text_b"].strip()
-        # The same words labelled unlike are slips of the labellers.
-        if plain(one) != plain(other):
-            yield Pair(one, other, "quora", is_same=bool(row["label"])), False
+        one, other, is_same = row["text_a"].strip(), row["text_b"].strip(), bool(row["label"])
+        comparison = compare(facets(one), facets(other))
+        says_the_same = comparison.values[NAMES.index("same_content")] > 0.0
+        is_slip = bool(comparison.veto) if is_same else says_the_same and not comparison.veto
+        if plain(one) != plain(other) and not is_slip:
+            yield Pair(one, other, "quora", is_same=is_same), False
+
+
+WEIGHTS: Final = {
+    "written": 3.0,
+    "judged": 8.0,
+    "traps": 3.0,
+    "paws": 2.0,
+    "checklist": 0.6,
+    "nlupp": 0.6,
+    "banking": 1.0,
+    "generated": 0.7,
+    "quora": 1.5,
+}
+"""Chosen: how often a row of each source is drawn, beside one of another."""
+
+
+def mass(rows: Sequence[Pair]) -> NDArray[np.float64]:
+    """(n,) float64, sums to 1: the chance of each row to be drawn."""
+    labels = Counter((pair.source, pair.is_same) for pair in rows)
+    totals = Counter(pair.source for pair in rows)
+    chances: NDArray[np.float64] = np.array(
+        [WEIGHTS[p.source] * totals[p.source] / labels[p.source, p.is_same] for p in rows]
+    )
+    return np.asarray(chances / chances.sum())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,22 +15,18 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sidecar.encoder.pairs import PairTokens, feed, joined
 from sidecar.encoder.tokenizer import Tokenizer
 from train.crossencoder import CrossEncoder, tensors
 from train.errors import DataError
-from train.pairs import Pair
+from train.pairs import Pair, mass
 
 BATCH: Final = 32
 """Chosen: pairs of like length in one step."""
 
 POOL: Final = 32
 """Chosen: batches that are sorted by length together."""
-
-RATE: Final = 1.5e-4
-"""Chosen: AdamW's, at its highest; a small network bears more than a large one."""
 
 HEAD_HURRY: Final = 5.0
 """Chosen: the head begins at nothing and learns so much faster."""
@@ -44,19 +39,6 @@ SAVE_EVERY: Final = 200
 
 CHECKPOINT: Final = "checkpoint.pt"
 
-WEIGHTS: Final = {
-    "written": 3.0,
-    "traps": 3.0,
-    "paws": 2.0,
-    "checklist": 0.6,
-    "nlupp": 0.6,
-    "banking": 1.0,
-    "generated": 0.7,
-    "quora": 1.5,
-}
-"""Chosen: how often a row of each source is drawn, beside one of another."""
-
-Numbers = NDArray[np.float64]
 Batch = list[tuple[PairTokens, float]]
 
 
@@ -86,25 +68,16 @@ def batches(rows: Sequence[Pair], tokens: Tokens, steps: int, seed: int) -> Iter
 
 
 def _turned(tokens: Tokens, pair: Pair, dice: np.random.Generator) -> PairTokens:
-    """Either question first: which of the two was kept must not matter."""
-    one, other = (pair.one, pair.other)[:: 1 if dice.integers(2) else -1]
+    """Either question first, unless only one way round was judged."""
+    turns = not pair.is_directed and bool(dice.integers(2))
+    one, other = (pair.other, pair.one) if turns else (pair.one, pair.other)
     return joined(tokens[one], tokens[other])
-
-
-def mass(rows: Sequence[Pair]) -> Numbers:
-    """(n,) float64, sums to 1: the chance of each row to be drawn."""
-    labels = Counter((pair.source, pair.is_same) for pair in rows)
-    totals = Counter(pair.source for pair in rows)
-    chances: Numbers = np.array(
-        [WEIGHTS[p.source] * totals[p.source] / labels[p.source, p.is_same] for p in rows]
-    )
-    return np.asarray(chances / chances.sum())
 
 
 class Learner:
     """A cross-encoder, its optimiser and its rate: what a checkpoint holds."""
 
-    def __init__(self, model: CrossEncoder, steps: int, rate: float = RATE) -> None:
+    def __init__(self, model: CrossEncoder, steps: int, rate: float) -> None:
         self.model = model
         self.steps = steps
         self.done = 0

@@ -1,7 +1,7 @@
 """Labelled and generated pairs in, the cache's pair verifier out: a small cross-encoder in int8.
 
-Then what it is good for: the rows that were kept apart by source, by trap and by capability, and
-what its verdicts would change in the cache (`train/verified.py`).
+Then what it is good for: the rows that were kept apart by source, by trap and by capability. What
+its verdicts change in the cache is told by `python -m train cache --evaluate`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.encoder.pairs import MAX_TOKENS
 from sidecar.encoder.tokenizer import Tokenizer
 from sidecar.encoder.verifier import OnnxVerifier
+from train.judged import OWN
 from train.lookalikes import generate
-from train.pairs import Pair, Split, plain, read_rows, scoreboard, split
-from train.verified import Encoder, Judge, compared
+from train.pairs import Pair, Split, plain, scoreboard, split
+from train.rows import read_rows
+from train.vectorhead import Encoder, Judge, VectorHead
 
 HELP: Final = "train the cache's pair verifier from labelled and generated pairs"
 
 INT8: Final = "verifier.int8.onnx"
+HEAD: Final = "head.npy"
 
 QUORA_ROWS: Final = 30_000
 """Chosen: about half as many as of all others."""
@@ -45,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own flags."""
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cache"))
     parser.add_argument("--out", type=Path, default=Path(".sidecar/verifier"), help="its folder")
-    parser.add_argument("--layers", type=int, default=3, help="of MiniLM's six (%(default)s)")
-    parser.add_argument("--steps", type=int, default=2600, help="of 32 pairs (%(default)s)")
+    parser.add_argument("--layers", type=int, default=6, help="of MiniLM's six (%(default)s)")
+    parser.add_argument("--steps", type=int, default=4000, help="of 32 pairs (%(default)s)")
+    parser.add_argument("--rate", type=float, default=1.5e-4, help="AdamW's highest (%(default)s)")
     parser.add_argument("--start", type=Path, help="folder of a run whose weights to begin with")
     parser.add_argument("--quora", action="store_true", help="learn from non-commercial text too")
     parser.add_argument("--head", action="store_true", help="a head on the encoder's two vectors")
@@ -61,18 +65,20 @@ def run(args: argparse.Namespace) -> int:
     """
     encoder = OnnxEncoder.load(EncoderConfig())
     rows = gathered(args.data, encoder, with_quora=args.quora, seed=args.seed)
-    judge = _head(rows.learnt, encoder) if args.head else _network(rows.learnt, args)
+    judge = _head(rows.learnt, encoder, args) if args.head else _network(rows.learnt, args)
     report = measured(rows.held, judge)
-    report |= compared(args.data, judge, encoder, rows.held, args.seed)
     print(json.dumps(report, indent=None if args.json else 1))
     return 0
 
 
-def _head(rows: Sequence[Pair], encoder: Encoder) -> Judge:
-    from train.vectorhead import VectorHead  # noqa: PLC0415 - loads torch, needed here only
-
+def _head(rows: Sequence[Pair], encoder: Encoder, args: argparse.Namespace) -> Judge:
+    path = args.out / HEAD
+    if args.evaluate:
+        return VectorHead.load(path, encoder)
     head = VectorHead(encoder)
     head.fit(rows)
+    args.out.mkdir(parents=True, exist_ok=True)
+    head.save(path)
     return head
 
 
@@ -93,14 +99,11 @@ def train(rows: Sequence[Pair], tokenizer: Tokenizer, args: argparse.Namespace) 
     torch.set_num_threads(1)
     tokens = steps.Tokens(tokenizer)
     seen = {token for pair in rows for text in (pair.one, pair.other) for token in tokens[text]}
+    kept = crossencoder.vocabulary(seen)
+    model = crossencoder.from_minilm(args.layers, kept, args.seed)
     if args.start:
-        state = steps.saved(args.start / steps.CHECKPOINT)["model"]
-        model = crossencoder.from_minilm(args.layers, crossencoder.kept_by(state), args.seed)
-        model.load_state_dict(state)
-    else:
-        kept = crossencoder.vocabulary(seen)
-        model = crossencoder.from_minilm(args.layers, kept, args.seed)
-    learner = steps.Learner(model, args.steps)
+        model = crossencoder.grown(steps.saved(args.start / steps.CHECKPOINT)["model"], model)
+    learner = steps.Learner(model, args.steps, args.rate)
     every = steps.batches(rows, tokens, args.steps, args.seed)
     steps.learn(learner, every, args.out / steps.CHECKPOINT)
     whole = args.out / "verifier.fp32.onnx"
@@ -108,10 +111,12 @@ def train(rows: Sequence[Pair], tokenizer: Tokenizer, args: argparse.Namespace) 
     to_int8(whole, args.out / INT8)
 
 
-def gathered(folder: Path, encoder: Encoder, *, with_quora: bool, seed: int) -> Split:
+def gathered(
+    folder: Path, encoder: Encoder, *, with_quora: bool, seed: int, own: Path = OWN
+) -> Split:
     """All rows; banking's neighbours and the generated ones are among those to learn from."""
-    named = split(folder, with_quora=with_quora, seed=seed)
-    forbidden = scoreboard(folder) | {plain(t) for p in named.held for t in (p.one, p.other)}
+    named = split(folder, with_quora=with_quora, seed=seed, own=own)
+    forbidden = scoreboard(folder, own) | {plain(t) for p in named.held for t in (p.one, p.other)}
     banking = [
         row
         for row in read_rows(folder / "banking77.jsonl.gz")

@@ -6,6 +6,7 @@ A small cross-encoder in int8, run on the encoder's thread, one pair at a time. 
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,8 @@ from sidecar.encoder.tokenizer import Tokenizer
 from sidecar.errors import EncoderError
 
 FAULTS: Final[tuple[type[Exception], ...]] = (EncoderError, *ORT_FAULTS)
+
+DIGEST_CHARS: Final = 16
 
 WEIGHTS: Final = Path(__file__).with_name("verifier") / "verifier.int8.onnx"
 
@@ -37,6 +40,7 @@ class OnnxVerifier:
         except ORT_FAULTS as exc:
             raise EncoderError(f"{weights} is no verifier: {exc}") from exc
         self._tokenizer = Tokenizer(tokenizer, MAX_TOKENS)
+        self.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:DIGEST_CHARS]
 
     def verdict(self, kept: str, asked: str) -> float | None:
         """The logit that the answer to `kept` serves `asked`; None: no verdict."""

@@ -54,7 +54,7 @@ def test_risk_falls_with_similarity() -> None:
         lambda raw: raw[: len(raw) // 2],
         lambda _: b"",
         lambda _: b"[]",
-        lambda raw: raw.replace(b"sidecar-cache-risk/1", b"sidecar-cache-risk/0"),
+        lambda raw: raw.replace(b"sidecar-cache-risk/2", b"sidecar-cache-risk/0"),
         lambda raw: raw.replace(b'"overlap"', b'"overlop"'),
         lambda raw: raw.replace(b'"scale": ', b'"scale": -'),
         lambda raw: raw + b" " * 2**20,

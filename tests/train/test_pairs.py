@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,10 @@ import numpy as np
 import pytest
 
 from sidecar.encoder.encoding import Encodings
+from tests.train.judged_rows import write as packed
 from train.errors import DataError
-from train.pairs import EQUIVALENCE, is_held, plain, scoreboard, split
+from train.judged import EQUIVALENCE, JUDGED, OWN, digest
+from train.pairs import GROUPS, Pair, is_held, plain, scoreboard, split
 from train.verifier import gathered
 
 DATA = Path("../shared/data/cache")
@@ -29,8 +29,7 @@ class HashEncoder:
 
 
 def write(folder: Path, name: str, rows: Iterable[dict[str, Any]]) -> None:
-    with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    packed(folder, f"{name}.jsonl.gz", rows)
 
 
 def pair(one: str, other: str, label: int = 1, **more: object) -> dict[str, Any]:
@@ -41,7 +40,8 @@ def pair(one: str, other: str, label: int = 1, **more: object) -> dict[str, Any]
 def folder(tmp_path: Path) -> Path:
     """A few rows of each file; `Taken?` stands on the scoreboard and everywhere else too."""
     for name in EQUIVALENCE:
-        write(tmp_path, name, [{"cached": "Taken?", "query": "taken too", "label": 1}])
+        taken = {"cached": "Taken?", "query": "taken too", "label": 1, "cosine": 0.9}
+        write(tmp_path, name, [taken])
     groups = [
         {
             "id": f"g{n}",
@@ -74,12 +74,24 @@ def folder(tmp_path: Path) -> Path:
         for text, intent in (("lost card", "lost"), ("my lost card", "lost"), ("top up", "top"))
     ]
     write(tmp_path, "banking77", banking)
+    own = {"file": "judged_quora", "cosine": 0.9, "label": 1}
+    judged = [
+        {"use": "learn", "cached": digest("who is she"), "query": digest("free"), **own},
+        {"use": "calibrate", "cached": digest("A b?"), "query": digest("a b"), **own},
+    ]
+    packed(tmp_path / "own", JUDGED, judged)
+    packed(tmp_path / "own", GROUPS, [{**groups[0], "id": "own", "base": "our own"}])
     return tmp_path
 
 
-def assert_clean(folder: Path, *, with_quora: bool) -> None:
-    rows = gathered(folder, HashEncoder(), with_quora=with_quora, seed=0)
-    forbidden = scoreboard(folder)
+def learnt(folder: Path, source: str, *, with_quora: bool = True) -> list[Pair]:
+    rows = split(folder, with_quora=with_quora, seed=0, own=folder / "own").learnt
+    return [pair for pair in rows if pair.source == source]
+
+
+def assert_clean(folder: Path, own: Path, *, with_quora: bool) -> None:
+    rows = gathered(folder, HashEncoder(), with_quora=with_quora, seed=0, own=own)
+    forbidden = scoreboard(folder, own)
     learnt = {plain(text) for p in rows.learnt for text in (p.one, p.other)}
     held = {plain(text) for p in rows.held for text in (p.one, p.other)}
     assert not learnt & forbidden
@@ -91,12 +103,12 @@ def assert_clean(folder: Path, *, with_quora: bool) -> None:
 
 def test_the_scoreboard_and_what_is_kept_apart_are_never_learnt(folder: Path) -> None:
     """In whatever spelling."""
-    assert_clean(folder, with_quora=True)
+    assert_clean(folder, folder / "own", with_quora=True)
 
 
 def test_groups_and_tests_are_kept_apart_whole(folder: Path) -> None:
     """A fifth of the groups, and the tests that are named."""
-    rows = split(folder, with_quora=False, seed=0)
+    rows = split(folder, with_quora=False, seed=0, own=folder / "own")
     groups = {p.group for p in rows.held if p.source == "written"}
     assert groups == {f"g{n}" for n in range(20) if is_held(f"g{n}")}
     assert {p.group for p in rows.held if p.source == "checklist"} == {"Different animals"}
@@ -104,14 +116,22 @@ def test_groups_and_tests_are_kept_apart_whole(folder: Path) -> None:
 
 def test_quora_is_read_only_where_it_is_asked_for(folder: Path) -> None:
     """And the same words labelled unlike are no rows."""
-    assert not [p for p in split(folder, with_quora=False, seed=0).learnt if p.source == "quora"]
-    rows = [p for p in split(folder, with_quora=True, seed=0).learnt if p.source == "quora"]
-    assert [p.one for p in rows] == ["who is she"]
+    for source in ("quora", "judged"):
+        assert not learnt(folder, source, with_quora=False)
+    assert [pair.one for pair in learnt(folder, "quora")] == ["who is she"]
+
+
+def test_a_judged_pair_stays_the_way_round_that_was_judged(folder: Path) -> None:
+    """And one that calibrates is not learnt from."""
+    rows = learnt(folder, "judged")
+    assert [(pair.one, pair.other, pair.is_directed) for pair in rows] == [
+        ("who is she", "free", True)
+    ]
 
 
 def test_intents_and_slots_tell_what_serves(folder: Path) -> None:
     """The same three intents do; another intent, or another's value in the slot, does not."""
-    rows = [p for p in split(folder, with_quora=False, seed=0).learnt if p.source == "nlupp"]
+    rows = learnt(folder, "nlupp", with_quora=False)
     assert {p.kind for p in rows if p.is_same} == {"same intents"}
     assert {p.kind for p in rows if not p.is_same} <= {"other intents", "other slot"}
     assert [p.other for p in rows if p.is_same] == ["pin arrival time"]
@@ -127,4 +147,4 @@ def test_missing_data_is_said(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DATA.exists(), reason="the measuring data is not beside the checkout")
 def test_the_real_files_are_split_cleanly() -> None:
     """With Quora's pairs, of which the scoreboard's questions come."""
-    assert_clean(DATA, with_quora=True)
+    assert_clean(DATA, OWN, with_quora=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from train.verifier import measured
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from train.crossencoder import CrossEncoder, export, kept_by  # noqa: E402 - needs torch
+from train.crossencoder import CrossEncoder, export, grown, kept_by  # noqa: E402 - needs torch
 from train.steps import Learner, Tokens, batches, learn, saved  # noqa: E402 - as above
 
 ROWS = [
@@ -31,7 +32,7 @@ ROWS = [
 STEPS, RATE = 120, 3e-3
 
 
-def network() -> CrossEncoder:
+def network(kept: Sequence[int] = (*range(40), 100)) -> CrossEncoder:
     torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=128,
@@ -43,7 +44,7 @@ def network() -> CrossEncoder:
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    return CrossEncoder(transformers.BertModel(config), [*range(40), 100])
+    return CrossEncoder(transformers.BertModel(config), kept)
 
 
 @pytest.fixture
@@ -86,6 +87,18 @@ def test_it_learns_goes_on_and_is_served_as_it_was_learnt(tokenizer: Path, tmp_p
         assert np.isfinite(swapped)
 
 
+def test_a_network_goes_on_with_more_words() -> None:
+    """What both keep is taken over; what is new begins as MiniLM has it."""
+    old, new = network().state_dict(), network([*range(50), 100])
+    words = "bert.embeddings.word_embeddings.weight"
+    old[words] = old[words] + 1.0
+    fresh = new.state_dict()[words].clone()
+    rows = grown(old, new).state_dict()[words]
+    assert torch.equal(rows[:40], old[words][:40])
+    assert torch.equal(rows[40:50], fresh[40:50])
+    assert torch.equal(rows[50], old[words][40])
+
+
 def test_a_checkpoint_of_something_else_is_said(tmp_path: Path) -> None:
     """Missing, torn, or of another network: in one line."""
     with pytest.raises(DataError, match="none"):
@@ -93,8 +106,8 @@ def test_a_checkpoint_of_something_else_is_said(tmp_path: Path) -> None:
     (tmp_path / "torn.pt").write_bytes(b"torn")
     with pytest.raises(DataError, match="no checkpoint"):
         saved(tmp_path / "torn.pt")
-    Learner(network(), STEPS).save(tmp_path / "small.pt")
-    other = Learner(network(), STEPS)
+    Learner(network(), STEPS, RATE).save(tmp_path / "small.pt")
+    other = Learner(network(), STEPS, RATE)
     other.model.head = torch.nn.Linear(8, 1)
     with pytest.raises(DataError, match="another network"):
         other.load(tmp_path / "small.pt")
