@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -54,13 +54,17 @@ from sidecar.providers.demo import DemoUpstream
 from sidecar.providers.replay import ReplayUpstream, load_recording
 from sidecar.providers.wire import Upstream
 from sidecar.refresh import Refreshes
+from sidecar.replicas.fleet import Fleet
+from sidecar.replicas.hedge import Hedge
+from sidecar.replicas.replicas import Replicas
 from sidecar.replies import Replies
 from sidecar.targets import Targets
 from sidecar.telemetry.metrics import Metrics
 from sidecar.traffic.writer import NoLog, TrafficWriter
 
 MAX_CONNECTIONS: Final = 512
-"""Chosen: to all upstreams together; a vendor's own limit is met long before."""
+"""Chosen: to one upstream, so that one that hangs takes no place from the others; a vendor's own
+limit is met long before. How many there are in all is bounded by `max_in_flight`."""
 
 OFF_PEAK_RATIO: Final = 0.25
 """Chosen: of `max_in_flight`: while more is inside, hits drawn for a check wait."""
@@ -82,6 +86,7 @@ class Lasting:
     coalesce: Coalesce
     refreshes: Refreshes
     session: aiohttp.ClientSession
+    fleet: Fleet
     admission: Admission
     dice: Callable[[], float]
     logger: logging.Logger
@@ -105,9 +110,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         meter=lasting.metrics,
     )
     dispatch = Dispatch(
-        ladder=ladder,
-        judge=router,
-        upstreams=[[upstreams[name] for name in tier.upstreams] for tier in config.tiers],
+        ladder=ladder, judge=router, tiers=build_tiers(config, ladder, upstreams, lasting)
     )
     return Pipeline(
         targets=Targets(ladder),
@@ -157,6 +160,30 @@ def build_router(config: Config, ladder: Ladder, encoder_id: str, logger: loggin
         return Router(ladder=ladder, artifact=None, config=config.router)
 
 
+def build_tiers(
+    config: Config, ladder: Ladder, upstreams: Mapping[str, Upstream], lasting: Lasting
+) -> list[Replicas]:
+    """Who asks each tier's upstreams. Cannot fail: the fleet forgets whoever is not in `config`."""
+    manners = {each.name: each.manner() for each in config.upstreams}
+    mustered = lasting.fleet.muster(
+        [(upstreams[name], tier.model, manners[name]) for name in tier.upstreams]
+        for tier in config.tiers
+    )
+    return [
+        Replicas(
+            price=ladder[place].price,
+            replicas=replicas,
+            meter=lasting.metrics,
+            clock=time.monotonic,
+            dice=lasting.dice,
+            pause=asyncio.sleep,
+            balance=tier.balance,
+            hedge=Hedge.parse(tier.hedge_after),
+        )
+        for place, (tier, replicas) in enumerate(zip(config.tiers, mustered, strict=True))
+    ]
+
+
 def build_upstream(config: UpstreamConfig, session: aiohttp.ClientSession) -> Upstream:
     """The upstream that one `[[upstreams]]` describes.
 
@@ -195,7 +222,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
     log.start()
     stack.callback(log.close)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ttl_dns_cache=60),
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=MAX_CONNECTIONS, ttl_dns_cache=60),
         auto_decompress=True,
         trust_env=False,
     )
@@ -245,6 +272,13 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         dice=dice,
         logger=logger,
     )
+    fleet = Fleet(time.monotonic)
+    metrics.table(
+        "sidecar_breaker_state",
+        "Of each model at each upstream: 0 closed, 1 half open, 2 open",
+        ("upstream", "model"),
+        lambda: [((at.upstream, at.model), at.state.gauge) for at in fleet.standings()],
+    )
     if off := index.why_off():
         logger.warning("nothing is served by meaning: %s", off)
     metrics.gauge(
@@ -270,6 +304,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         coalesce=coalesce,
         refreshes=refreshes,
         session=session,
+        fleet=fleet,
         admission=admission,
         dice=dice,
         logger=logger,

@@ -25,7 +25,11 @@ from sidecar.encoder.bundle import EncoderConfig
 from sidecar.errors import ConfigError
 from sidecar.keeper import DiskConfig
 from sidecar.lookup import LookupConfig
+from sidecar.providers.breaker import BreakerConfig
 from sidecar.providers.client import TimeoutsConfig
+from sidecar.replicas.balance import Balance
+from sidecar.replicas.fleet import Identity, Manner
+from sidecar.replicas.hedge import Hedge
 from sidecar.schema import Reading, unmet
 from sidecar.telemetry.logs import TelemetryConfig
 from sidecar.traffic.writer import TrafficConfig
@@ -38,8 +42,6 @@ NOT_BUILT: Final[Mapping[str, object]] = {
     "router.budget_usd_per_1k": 0,
     "router.sticky_sessions": False,
     "router.rules": [],
-    "upstreams.retries": 0,
-    "upstreams.breaker": False,
     "tenants.budget_usd": 0,
     "tenants.requests_per_minute": 0,
     "tenants.tokens_per_minute": 0,
@@ -51,6 +53,10 @@ NOT_BUILT: Final[Mapping[str, object]] = {
 }
 """Keys of the contract that this version refuses by name, so that nobody believes them in force;
 the value that asks for nothing is let pass."""
+
+
+MAX_RETRIES: Final = 5
+"""Chosen: the fifth wait is eight seconds long; whoever has not answered by then is down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,10 @@ class UpstreamConfig:
         timeouts: See TimeoutsConfig.
         headers: Sent with every call.
         usage_in_streams: Ask streams for their usage; a few old servers refuse the field.
+        retries: How often one request may ask it again after it failed.
+        retry_budget_ratio: Share of its traffic that such further calls may add.
+        breaker: See BreakerConfig.
+        weight: Its share where a tier balances by weight.
         path: Of a `replay` upstream: its JSON Lines file.
         speed: Of a `demo` upstream: multiplies the simulated latencies; 0 for none.
 
@@ -79,6 +89,12 @@ class UpstreamConfig:
     timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
     headers: Mapping[str, str] = field(default_factory=dict)
     usage_in_streams: bool = True
+    # Chosen: most hiccups end within a second; what does not is another upstream's to answer.
+    retries: int = 1
+    # Chosen: an upstream in trouble gets a tenth more calls than it would have got without us.
+    retry_budget_ratio: float = 0.1
+    breaker: BreakerConfig = field(default_factory=BreakerConfig)
+    weight: float = 1.0
     path: str = ""
     speed: float = 1.0
 
@@ -89,6 +105,22 @@ class UpstreamConfig:
             raise ValueError("path must name the recording")
         if self.speed < 0:
             raise ValueError("speed must not be negative")
+        if not 0 <= self.retries <= MAX_RETRIES:
+            raise ValueError(f"retries must lie between 0 and {MAX_RETRIES}")
+        if not 0.0 <= self.retry_budget_ratio <= 1.0:
+            raise ValueError("retry_budget_ratio must lie between 0 and 1")
+        if self.weight <= 0:
+            raise ValueError("weight must be positive")
+
+    def manner(self) -> Manner:
+        """What those who ask it know of it."""
+        return Manner(
+            identity=Identity.of(self.name, self.base_url or self.path, self.api_key),
+            retries=self.retries,
+            retry_ratio=self.retry_budget_ratio,
+            weight=self.weight,
+            breaker=self.breaker,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +131,10 @@ class TierConfig:
         name: The word that callers, headers and artifacts use.
         model: The vendor's model id.
         upstreams: Who is asked for it, in fallback order.
+        balance: Who of them is asked first: `order` (the next where one fails), `weighted`, or
+            `latency`.
+        hedge_after: A whole answer that takes longer is asked of a second upstream too: seconds,
+            or `p50` to `p99` of the first one's last answers; empty asks nobody.
         price_in_usd_per_mtok: Per million prompt tokens.
         price_out_usd_per_mtok: Per million completion tokens.
         context_tokens: Longest prompt plus answer; None if not stated.
@@ -111,6 +147,8 @@ class TierConfig:
     name: str
     model: str
     upstreams: tuple[str, ...]
+    balance: Balance = "order"
+    hedge_after: float | str = ""
     price_in_usd_per_mtok: Decimal = Decimal(0)
     price_out_usd_per_mtok: Decimal = Decimal(0)
     context_tokens: int | None = None
@@ -123,6 +161,7 @@ class TierConfig:
             raise ValueError(f"capabilities: {strange[0]!r} is none of {sorted(CAPABILITIES)}")
         if self.context_tokens is not None and self.context_tokens <= 0:
             raise ValueError("context_tokens must be positive")
+        Hedge.parse(self.hedge_after)  # refuses what is no delay
         self.tier()  # refuses a negative price
 
     def tier(self) -> Tier:

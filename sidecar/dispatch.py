@@ -1,51 +1,38 @@
 """The climb, with I/O: asks tiers as the decision and the cascade say, until an answer stands.
 
-Within a tier its upstreams are asked in the config's order (fallback); between tiers the cascade
-decides (escalation, or fallback when a whole tier failed). A stream is relayed as it comes only if
-the decision is final; else the answer is held back, judged, and told as a stream once it stands:
-words once sent cannot be taken back.
+Within a tier its replicas are the business of `replicas/`; between tiers the cascade decides
+(escalation, or fallback when a whole tier failed). A stream is relayed as it comes only if the
+decision is final; else the answer is held back, judged, and told as a stream once it stands: words
+once sent cannot be taken back.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
-
-import orjson
+from typing import Any, Protocol
 
 from router.cascade import Cascade, Do, Event, Step
 from router.decision import AnswerView, Decision, Judgement, Task
-from router.pricing import cost
 from router.tiers import Ladder
 from sidecar import answer
 from sidecar.deadline import Deadline
-from sidecar.errors import DeadlineExceeded, ProviderError, UpstreamGarbled
+from sidecar.errors import DeadlineExceeded, ProviderError
 from sidecar.outcome import Attempt, Outcome
-from sidecar.providers.errors import CallerAtFault, StreamBroken, UpstreamTooSlow
-from sidecar.providers.wire import Call, Completion, Upstream
+from sidecar.providers.errors import CallerAtFault, StreamBroken, UpstreamShut
+from sidecar.providers.wire import Call
+from sidecar.replicas.calls import Answered, Errand
+from sidecar.replicas.drill import Drill
+from sidecar.replicas.relay import Publish as Publish  # noqa: PLC0414 - told on to those above
+from sidecar.replicas.relay import Told as Told  # noqa: PLC0414 - as above
 
 
-class Told(NamedTuple):
-    """One chunk of a stream, as it came.
+class Tier(Protocol):
+    """One rung's upstreams."""
 
-    Attributes:
-        data: Its JSON.
-        chunk: The same, parsed.
-        place: The tier that says it.
-        headers: The vendor's headers that pass through, of the whole stream.
-    """
-
-    data: bytes
-    chunk: Mapping[str, Any]
-    place: int
-    headers: Mapping[str, str]
-
-
-Publish = Callable[[Told], None]
+    async def ask(self, errand: Errand) -> Answered:
+        """Raises ProviderError."""
+        ...
 
 
 class Judge(Protocol):
@@ -67,6 +54,7 @@ class Job:
         deadline: The caller's.
         headers: The caller's headers that go upstream.
         attempts: Every call made is added here as it ends, so that a climb that fails tells them.
+        drill: A fault on purpose.
     """
 
     body: Mapping[str, Any]
@@ -75,6 +63,7 @@ class Job:
     deadline: Deadline
     headers: Mapping[str, str]
     attempts: list[Attempt] = field(default_factory=list)
+    drill: Drill | None = None
 
 
 @dataclass(slots=True)
@@ -87,6 +76,11 @@ class _Climb:
     judgement: Judgement | None = None
     fault: ProviderError | None = None
 
+    def failed(self, fault: ProviderError) -> None:
+        # The first is told, but what an upstream said before that one was not asked.
+        if self.fault is None or isinstance(self.fault, UpstreamShut):
+            self.fault = fault
+
     def hold(self, attempt: Attempt, headers: Mapping[str, str]) -> None:
         self.attempts.append(attempt)
         self.held[attempt.place] = attempt
@@ -96,13 +90,11 @@ class _Climb:
 class Dispatch:
     """Asks upstreams. Holds nothing between requests."""
 
-    def __init__(
-        self, *, ladder: Ladder, judge: Judge, upstreams: Sequence[Sequence[Upstream]]
-    ) -> None:
-        """`upstreams[place]` are that tier's, in fallback order."""
+    def __init__(self, *, ladder: Ladder, judge: Judge, tiers: Sequence[Tier]) -> None:
+        """`tiers[place]` asks that tier's upstreams."""
         self._ladder = ladder
         self._judge = judge
-        self._upstreams = upstreams
+        self._tiers = tiers
 
     async def climb(self, job: Job, publish: Publish | None) -> Outcome:
         """The best answer that can be had, streamed into `publish` where that is safe.
@@ -134,7 +126,7 @@ class Dispatch:
                 raise
             return cascade.after(Event.FAILED)
         except ProviderError as fault:
-            climb.fault = climb.fault or fault
+            climb.failed(fault)
             return cascade.after(Event.FAILED)
         climb.hold(attempt, headers)
         if live is not None:
@@ -162,8 +154,7 @@ class Dispatch:
 
     async def _ask_tier(
         self, job: Job, climb: _Climb, place: int, live: Publish | None
-    ) -> tuple[Attempt, Mapping[str, str]]:
-        """The first of the tier's upstreams that answers; raises the last one's fault."""
+    ) -> Answered:
         tier = self._ladder[place]
         call = Call(
             body={**job.body, "model": tier.model},
@@ -171,47 +162,16 @@ class Dispatch:
             deadline=job.deadline,
             headers=job.headers,
         )
-        last: ProviderError | None = None
-        for upstream in self._upstreams[place]:
-            begun_s = time.perf_counter()
-            try:
-                if live is None:
-                    completion = await _in_time(upstream.ask(call), job.deadline, upstream.name)
-                else:
-                    completion = await _relay(upstream, call, live, place)
-            except ProviderError as fault:
-                last = fault
-                spent_ms = (time.perf_counter() - begun_s) * 1e3
-                outcome = type(fault).__name__
-                climb.attempts.append(
-                    Attempt(
-                        place=place,
-                        upstream=upstream.name,
-                        outcome=outcome,
-                        latency_ms=spent_ms,
-                    )
-                )
-                if isinstance(fault, CallerAtFault | StreamBroken):
-                    raise
-                continue
-            spent_ms = (time.perf_counter() - begun_s) * 1e3
-            return self._answered(job, place, upstream, completion, spent_ms), completion.headers
-        assert last is not None  # noqa: S101 - the config gives each tier an upstream
-        raise last
-
-    def _answered(
-        self, job: Job, place: int, upstream: Upstream, completion: Completion, spent_ms: float
-    ) -> Attempt:
-        tokens_in, tokens_out = answer.tokens(completion.body, job.task.tokens_in)
-        return Attempt(
-            place=place,
-            upstream=upstream.name,
-            outcome="answered",
-            latency_ms=spent_ms,
-            body=completion.body,
-            tokens_in=tokens_in,
-            tokens_out=tokens_out,
-            cost_usd=cost(self._ladder[place].price, tokens_in, tokens_out),
+        return await self._tiers[place].ask(
+            Errand(
+                call=call,
+                place=place,
+                entry=job.decision.entry,
+                tokens_in=job.task.tokens_in,
+                publish=live,
+                attempts=climb.attempts,
+                drill=job.drill,
+            )
         )
 
 
@@ -225,60 +185,6 @@ def _out_of_time(climb: _Climb) -> Step:
     if climb.held:
         return Step(Do.SERVE)
     raise DeadlineExceeded("dispatch")
-
-
-async def _in_time(asking: Any, deadline: Deadline, upstream: str) -> Completion:
-    try:
-        async with asyncio.timeout(deadline.remaining_s()):
-            completion: Completion = await asking
-            return completion
-    except TimeoutError as fault:
-        raise UpstreamTooSlow(f"upstream {upstream} had not answered by the deadline") from fault
-
-
-async def _relay(upstream: Upstream, call: Call, publish: Publish, place: int) -> Completion:
-    """The stream's chunks into `publish`, and the whole answer once it stands.
-
-    Raises:
-        StreamBroken: It ended, or failed, after words were sent and before it was whole.
-        ProviderError: It failed before the first chunk.
-    """
-    assembler, has_begun = answer.Assembler(upstream.name), False
-    headers: dict[str, str] = {}
-    call = replace(call, hear=headers.update)
-    try:
-        # Closed here and now, whatever ends the loop: left to the collector, the connection would
-        # be given up by another task at another time.
-        async with (
-            asyncio.timeout(call.deadline.remaining_s()),
-            aclosing(upstream.stream(call)) as chunks,
-        ):
-            async for data in chunks:
-                chunk = _chunk(data, upstream.name)
-                assembler.add(chunk)
-                has_begun = True
-                publish(Told(data, chunk, place, headers))
-    except TimeoutError as fault:
-        raise _broken(upstream.name, UpstreamTooSlow("deadline passed"), has_begun) from fault
-    except ProviderError as fault:
-        raise _broken(upstream.name, fault, has_begun) from fault
-    if not assembler.is_finished:
-        raise _broken(upstream.name, UpstreamGarbled("ended before it was whole"), has_begun)
-    return Completion(body=assembler.body(), headers=headers)
-
-
-def _broken(upstream: str, fault: ProviderError, has_begun: bool) -> ProviderError:  # noqa: FBT001 - read once, above
-    return StreamBroken(f"upstream {upstream}: the stream broke: {fault}") if has_begun else fault
-
-
-def _chunk(data: bytes, upstream: str) -> dict[str, Any]:
-    try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError as fault:
-        raise UpstreamGarbled(f"upstream {upstream} sent a chunk that is no JSON") from fault
-    if not isinstance(chunk, dict):
-        raise UpstreamGarbled(f"upstream {upstream} sent a chunk that is no object")
-    return chunk
 
 
 def _views(job: Job, held: Mapping[int, Attempt]) -> dict[int, AnswerView]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, Literal
 
 from router.decision import Decision, Judgement
+from sidecar.providers.errors import UpstreamShut
+
+CANCELLED: Final = "cancelled"
+"""The outcome of a call that another one's answer made needless."""
+
+Degraded = Literal["", "upstream", "tier", "stale", "static"]
+"""Who stood in for whom was to answer, best first; empty if nobody had to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +24,7 @@ class Attempt:
     Attributes:
         place: The tier's place on the ladder.
         upstream: The config's name for whom was asked.
-        outcome: `answered`, or the class of the fault.
+        outcome: `answered`, `cancelled`, or the class of the fault.
         latency_ms: From asking to the last byte.
         body: The `chat.completion` object; None if it did not answer.
         tokens_in: Prompt tokens billed.
@@ -35,6 +42,30 @@ class Attempt:
     tokens_out: int = 0
     cost_usd: Decimal = Decimal(0)
     confidence: float | None = None
+
+    @property
+    def was_made(self) -> bool:
+        """The upstream heard of it; else its breaker or its budget forbade the call."""
+        return self.outcome != UpstreamShut.__name__
+
+
+def degraded_by(attempts: Iterable[Attempt], place: int, upstream: str, entry: int) -> Degraded:
+    """What it means that `upstream` answers at `place`, after these attempts.
+
+    Args:
+        attempts: Those before it, and it or not.
+        place: The tier that answers.
+        upstream: Who answers.
+        entry: Where the climb was to begin.
+    """
+    held = list(attempts)
+    if place != entry and not any(a.place == entry and a.body is not None for a in held):
+        return "tier"
+    has_failed = any(
+        a.place == place and a.upstream != upstream and a.body is None and a.outcome != CANCELLED
+        for a in held
+    )
+    return "upstream" if has_failed else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,3 +96,9 @@ class Outcome:
         """How many times an answer was held and a higher tier was asked for a better one."""
         answered = {attempt.place for attempt in self.attempts if attempt.body is not None}
         return max(0, len(answered) - 1)
+
+    @property
+    def degraded(self) -> Degraded:
+        """Another upstream, or another tier, answered than was to."""
+        served = self.served
+        return degraded_by(self.attempts, served.place, served.upstream, self.decision.entry)

@@ -74,6 +74,11 @@ class State(Enum):
     HALF_OPEN = "half_open"
     OPEN = "open"
 
+    @property
+    def gauge(self) -> int:
+        """As a number that rises with the trouble: 0, 1, 2."""
+        return list(State).index(self)
+
 
 class Ticket(NamedTuple):
     """A call that was let through; handed back with what became of it."""

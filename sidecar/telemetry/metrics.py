@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Metric,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from sidecar.encoder.batcher import BatchReport
 from sidecar.ledger import Ledger
@@ -18,6 +27,28 @@ _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1, 2.5,
 """Chosen: an exact hit lies under the first, a long answer of a large model under the last."""
 
 _RATIOS: Final = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99, 1.0)
+
+
+class _Table(Collector):
+    """A family of gauges that is read anew whenever somebody looks."""
+
+    def __init__(
+        self,
+        name: str,
+        told: str,
+        labels: Sequence[str],
+        read: Callable[[], Iterable[tuple[Sequence[str], float]]],
+    ) -> None:
+        self._head = name, told, labels
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's Collector."""
+        name, told, labels = self._head
+        family = GaugeMetricFamily(name, told, labels=labels)
+        for values, number in self._read():
+            family.add_metric(values, number)
+        yield family
 
 
 class Metrics:
@@ -124,6 +155,22 @@ class Metrics:
         self._verify_cost = Counter(
             "sidecar_semantic_verify_cost_usd", "Dollars spent on checks", registry=registry
         )
+        self._retries = Counter(
+            "sidecar_retries",
+            "Failed calls made again, or not for want of budget or time",
+            ["outcome"],
+            registry=registry,
+        )
+        self._hedges = Counter(
+            "sidecar_hedges",
+            "Second calls beside a slow first one, by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self._degraded = Counter(
+            "sidecar_degraded", "Answers by who stood in for whom", ["mode"], registry=registry
+        )
+        self._drills = Counter("sidecar_drills", "Drills run", ["kind"], registry=registry)
         self._quarantined = Counter(
             "sidecar_cache_quarantined",
             "Entries taken out for having served wrongly",
@@ -141,6 +188,16 @@ class Metrics:
         family = Gauge(name, told, [label], registry=self._registry)
         for value, read in reads.items():
             family.labels(value).set_function(read)
+
+    def table(
+        self,
+        name: str,
+        told: str,
+        labels: Sequence[str],
+        read: Callable[[], Iterable[tuple[Sequence[str], float]]],
+    ) -> None:
+        """As `gauges`, with rows that may change: `read` gives each one's labels and value."""
+        self._registry.register(_Table(name, told, labels, read))
 
     def info(self, name: str, told: str, facts: dict[str, str]) -> None:
         """Show facts that hold for the life of the process."""
@@ -191,6 +248,14 @@ class Metrics:
         """See oversight.findings.Meter."""
         self._verified.labels(outcome).inc()
         self._verify_cost.inc(float(cost_usd))
+
+    def retried(self, outcome: str) -> None:
+        """See replicas.replicas.Meter."""
+        self._retries.labels(outcome).inc()
+
+    def hedged(self, outcome: str) -> None:
+        """See replicas.replicas.Meter."""
+        self._hedges.labels(outcome).inc()
 
     def quarantined(self) -> None:
         """See oversight.findings.Meter."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
-import orjson
 import pytest
 
 from router.decision import AnswerView, Decision, Judgement, Task
@@ -16,7 +13,7 @@ from router.tiers import Ladder, Tier
 from sidecar import answer
 from sidecar.deadline import Deadline
 from sidecar.dispatch import Dispatch, Job, Told
-from sidecar.errors import DeadlineExceeded, ProviderError
+from sidecar.errors import DeadlineExceeded
 from sidecar.providers.errors import (
     CallerAtFault,
     StreamBroken,
@@ -24,7 +21,9 @@ from sidecar.providers.errors import (
     UpstreamTooSlow,
     UpstreamUnreachable,
 )
-from sidecar.providers.wire import Call, Completion
+from sidecar.replicas.fleet import Fleet
+from sidecar.replicas.replicas import Replicas
+from tests.sidecar.replicas.fakes import FakeClock, FakeMeter, FakeUpstream, manner
 
 LADDER = Ladder(
     [
@@ -32,43 +31,6 @@ LADDER = Ladder(
         for name, price in (("small", 1), ("medium", 10), ("large", 100))
     ]
 )
-
-
-def completion(text: str, finish_reason: str = "stop") -> dict[str, Any]:
-    message = {"role": "assistant", "content": text}
-    return {
-        "id": "x",
-        "object": "chat.completion",
-        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
-        "usage": {"prompt_tokens": 1, "completion_tokens": 1_000_000, "total_tokens": 1_000_001},
-    }
-
-
-class FakeUpstream:
-    """Says one thing, or fails, or hangs; notes whom it was asked for."""
-
-    def __init__(
-        self, says: str | ProviderError | None, *, breaks_after: int | None = None
-    ) -> None:
-        self.name = "fake"
-        self.asked: list[str] = []
-        self._says = says
-        self._breaks_after = breaks_after
-
-    async def ask(self, call: Call) -> Completion:
-        self.asked.append(call.body["model"])
-        if self._says is None:
-            await asyncio.Event().wait()
-        if isinstance(self._says, ProviderError):
-            raise self._says
-        return Completion(body=completion(str(self._says)))
-
-    async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
-        body = (await self.ask(call)).body
-        for number, chunk in enumerate(answer.chunks(body, include_usage=True)):
-            if number == self._breaks_after:
-                raise UpstreamUnreachable("gone")
-            yield orjson.dumps(chunk)
 
 
 class FakeJudge:
@@ -96,7 +58,21 @@ def job(*, entry: int = 0, allowed: tuple[int, ...] = (0, 1, 2), final: bool = F
 
 
 def dispatch(judge: FakeJudge, *tiers: Sequence[FakeUpstream]) -> Dispatch:
-    return Dispatch(ladder=LADDER, judge=judge, upstreams=tiers)
+    clock = FakeClock()
+    wanted = [[(upstream, "m", manner(upstream)) for upstream in tier] for tier in tiers]
+    members = zip(LADDER.tiers, Fleet(clock).muster(wanted), strict=True)
+    asked = [
+        Replicas(
+            price=tier.price,
+            replicas=replicas,
+            meter=FakeMeter(),
+            clock=clock,
+            dice=lambda: 0.5,
+            pause=clock.pause,
+        )
+        for tier, replicas in members
+    ]
+    return Dispatch(ladder=LADDER, judge=judge, tiers=asked)
 
 
 async def test_each_tier_is_asked_for_its_own_model() -> None:
@@ -191,7 +167,7 @@ async def test_a_stream_that_breaks_late_is_broken() -> None:
     other = FakeUpstream("five")
     with pytest.raises(StreamBroken):
         await dispatch(
-            FakeJudge(), [FakeUpstream("four", breaks_after=1), other], [other], []
+            FakeJudge(), [FakeUpstream("four", breaks_after=2), other], [other], []
         ).climb(job(final=True), lambda _: None)
     assert other.asked == []
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -131,8 +133,9 @@ def test_off_lets_everything_through() -> None:
 @pytest.mark.parametrize("name", ["run", "min_calls", "window_s", "open_s", "failure_ratio"])
 def test_odd_settings_are_refused(name: str) -> None:
     """Each by its name."""
+    odd: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=name):
-        BreakerConfig(**{name: 0})
+        BreakerConfig(**odd)
 
 
 class BreakerMachine(RuleBasedStateMachine):

@@ -1,0 +1,118 @@
+"""One upstream's stream in, its chunks published as they come and the whole answer out.
+
+Until the first words a fault is like any other, and somebody else may be asked. After them nothing
+may follow but the fault: words once sent cannot be taken back. The chunks before the first words
+(vendors open with the role alone, at once) are held until those are there, so that an upstream that
+takes a request and dies is one more that did not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from sidecar import answer
+from sidecar.errors import ProviderError, UpstreamGarbled
+from sidecar.providers.errors import StreamBroken, UpstreamTooSlow
+from sidecar.providers.wire import Call, Completion, Upstream
+
+
+class Told(NamedTuple):
+    """One chunk of a stream, as it came.
+
+    Attributes:
+        data: Its JSON.
+        chunk: The same, parsed.
+        place: The tier that says it.
+        headers: The vendor's headers that pass through, of the whole stream.
+        degraded: Who stands in for whom was to answer; see `outcome.degraded_by`.
+    """
+
+    data: bytes
+    chunk: Mapping[str, Any]
+    place: int
+    headers: Mapping[str, str]
+    degraded: str = ""
+
+
+Publish = Callable[[Told], None]
+Tell = Callable[[bytes, Mapping[str, Any], Mapping[str, str]], None]
+"""Takes a chunk's JSON, the same parsed, and the stream's headers."""
+
+MAX_HELD: Final = 16
+"""Chosen: vendors send one chunk without words, or two; more of them go out as they are."""
+
+
+async def relay(upstream: Upstream, call: Call, tell: Tell) -> Completion:
+    """The stream's chunks into `tell`, and the whole answer once it stands.
+
+    Raises:
+        StreamBroken: It ended, or failed, after words were sent and before it was whole.
+        ProviderError: It failed before the first chunk.
+    """
+    assembler, held = answer.Assembler(upstream.name), list[tuple[bytes, dict[str, Any]]]()
+    has_begun, headers = False, dict[str, str]()
+    call = replace(call, hear=headers.update)
+    try:
+        # Closed here and now, whatever ends the loop: left to the collector, the connection would
+        # be given up by another task at another time.
+        async with (
+            asyncio.timeout(call.deadline.remaining_s()),
+            aclosing(upstream.stream(call)) as chunks,
+        ):
+            async for data in chunks:
+                held.append((data, _taken(assembler, data, upstream.name)))
+                if has_begun or _says(held[-1][1]) or len(held) >= MAX_HELD:
+                    has_begun = True
+                    for each in held:
+                        tell(*each, headers)
+                    held.clear()
+        body = _whole(assembler, upstream.name)
+    except TimeoutError as fault:
+        raise _broken(upstream.name, UpstreamTooSlow("deadline passed"), has_begun) from fault
+    except ProviderError as fault:
+        raise _broken(upstream.name, fault, has_begun) from fault
+    return Completion(body=body, headers=headers)
+
+
+def _broken(upstream: str, fault: ProviderError, has_begun: bool) -> ProviderError:  # noqa: FBT001 - read once, above
+    return StreamBroken(f"upstream {upstream}: the stream broke: {fault}") if has_begun else fault
+
+
+def _says(chunk: Mapping[str, Any]) -> bool:
+    """Something of the answer is in it, or its end."""
+    return any(
+        choice.get("finish_reason")
+        or any(value for name, value in (choice.get("delta") or {}).items() if name != "role")
+        for choice in chunk.get("choices") or ()
+    )
+
+
+def _taken(assembler: answer.Assembler, data: bytes, upstream: str) -> dict[str, Any]:
+    """The chunk, parsed, and added to the answer."""
+    try:
+        chunk = orjson.loads(data)
+        if not isinstance(chunk, dict):
+            raise UpstreamGarbled(f"upstream {upstream} sent a chunk that is no object")
+        assembler.add(chunk)
+        _says(chunk)
+    except orjson.JSONDecodeError as fault:
+        raise UpstreamGarbled(f"upstream {upstream} sent a chunk that is no JSON") from fault
+    except (AttributeError, TypeError, ValueError) as fault:
+        # JSON from a stranger may hold anything anywhere; what trips over it is no chunk.
+        raise UpstreamGarbled(f"upstream {upstream} sent a chunk of no known shape") from fault
+    return chunk
+
+
+def _whole(assembler: answer.Assembler, upstream: str) -> dict[str, Any]:
+    if not assembler.is_finished:
+        raise UpstreamGarbled(f"upstream {upstream} ended before its answer was whole")
+    try:
+        return assembler.body()
+    except (AttributeError, TypeError) as fault:
+        raise UpstreamGarbled(f"upstream {upstream} sent an answer of no known shape") from fault
