@@ -1,8 +1,8 @@
 """The verb `kill`: SIGKILL under load, start again, and see that what was kept is whole and right.
 
-The upstream is the simulated vendor, so each answer names its question. Semantic hits are shut out
-by a similarity that only the same text reaches: an answer to another question is then always a
-fault.
+The upstream is the simulated vendor, so each answer names its question. What is asked and changed
+before each kill, and what may be served after it, stands in `loadtest.wreck`. Each life examines
+what the one before it left, and is then loaded and killed itself.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import math
 import shlex
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
-from loadtest.answers import Reply
-from loadtest.client import ask, in_turns, session
-from loadtest.intervals import wilson
+from loadtest.client import session
+from loadtest.intervals import exact
 from loadtest.processes import (
     Server,
     free_port,
@@ -32,12 +32,24 @@ from loadtest.processes import (
     start,
     vendor,
 )
-from loadtest.provider import answer_to
 from loadtest.report import Report, Table
+from loadtest.wreck import (
+    QUIET,
+    TENANTS,
+    Found,
+    Past,
+    Place,
+    Sum,
+    Wreck,
+    examine,
+    key_of,
+    load,
+    refusal,
+    reject,
+)
 
-_HEADERS: Final = {"x-sidecar-similarity": "1.0"}
-_CHECKED: Final = 500
-"""Chosen: answers asked again after each start; a few seconds' work."""
+_POISON: Final = 8
+"""Chosen: complaints in one partition; four in a row shut it, and some may not be served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,20 +57,33 @@ class Round:
     """One life of the sidecar, ended by SIGKILL, and what its successor served.
 
     Attributes:
-        answered: Whole answers under load before the kill.
-        broken: Requests that the kill cut off.
-        asked_again: Questions answered well before the kill, asked of the successor.
-        hits: Of those, served from what was kept.
+        answered: Questions with whole answers under load before the kill.
+        cut_off: Requests that the kill cut off.
+        invalidations: That were acknowledged.
+        complaints: Likewise.
         foreign: Whole answers, before or after, that name another question.
-        corrupt: Answers after the start that are no whole answer, or errors.
+        found: What the successor served.
+        rejected: Pairs rejected by then that were tried.
+        served_again: Of them, served by meaning.
+        is_off: The partition that was poisoned at first is off; None if that was not tried.
     """
 
     answered: int
-    broken: int
-    asked_again: int
-    hits: int
+    cut_off: int
+    invalidations: int
+    complaints: int
     foreign: int
-    corrupt: int
+    found: Found
+    rejected: int
+    served_again: int
+    is_off: bool | None
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing was served that must not be, and something was that should."""
+        found = self.found
+        wrong = found.torn + found.resurrected + found.outlived + self.foreign + self.served_again
+        return wrong == 0 and found.hits > 0 and self.is_off is not False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,59 +92,131 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--command",
         default="",
         help="starts the sidecar that --base-url reaches, with a disk cache and the simulated "
-        "vendor as upstream; without it, one with a configuration of its own",
+        "vendor as upstream; without it, one with a configuration of its own, which is also "
+        "changed under load",
     )
     parser.add_argument("--rounds", type=int, default=3, help="kills (default 3)")
-    parser.add_argument("--load-s", type=float, default=5.0, help="load before each (default 5)")
+    parser.add_argument(
+        "--load-s", type=float, default=5.0, help="load before each, at most (default 5)"
+    )
     parser.add_argument(
         "--settle-s",
         type=float,
         default=2.0,
         help="answers younger than this when the kill came may be lost (default 2)",
     )
+    parser.add_argument(
+        "--ttl-s", type=float, default=30.0, help="time to live in our own configuration (30)"
+    )
     parser.add_argument("--at-once", type=int, default=8, help="requests in flight (default 8)")
     parser.add_argument("--ready-s", type=float, default=120.0, help="time to start (default 120)")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Way:
     """How to start the sidecar, again and again."""
 
     command: Sequence[str]
     root_url: str
+    admin_url: str
     log: Path
     ready_s: float
 
     async def start(self) -> Server:
-        return await start(
-            self.command, self.root_url, "/v1/models", ready_s=self.ready_s, log=self.log
-        )
+        # With tenants of its own, the data plane answers nobody without a key.
+        url, path = (self.admin_url, "/readyz") if self.admin_url else (self.root_url, "/v1/models")
+        return await start(self.command, url, path, ready_s=self.ready_s, log=self.log)
 
-    @property
-    def base_url(self) -> str:
-        return f"{self.root_url}/v1"
+    def place(self, http: aiohttp.ClientSession) -> Place:
+        return Place(http=http, base_url=f"{self.root_url}/v1", admin_url=self.admin_url)
+
+
+@dataclass(slots=True, eq=False)
+class _Left:
+    """What earlier lives left behind."""
+
+    wreck: Wreck
+    old: list[Past] = field(default_factory=list)
+    rejected: list[Sum] = field(default_factory=list)
+    is_poisoned: bool = False
 
 
 async def report(args: argparse.Namespace) -> Report:
-    """All rounds; good if nothing foreign or corrupt was served and hits went on in each."""
+    """All rounds; good if nothing was served that must not be, and hits went on in each."""
     rng = Random(args.seed)
+    rounds: list[Round] = []
     async with _way(args) as way, session(timeout_s=20.0) as http:
-        rounds = [await _round(args, way, http, rng) for _ in range(args.rounds)]
-    is_good = all(r.foreign == r.corrupt == 0 and r.hits > 0 for r in rounds)
-    headings = ("round", "answered", "cut off", "asked again", "hits", "foreign", "corrupt")
-    rows = [
-        (
-            *(str(number), str(r.answered), str(r.broken), str(r.asked_again)),
-            *(str(wilson(r.hits, r.asked_again)), str(r.foreign), str(r.corrupt)),
-        )
-        for number, r in enumerate(rounds, start=1)
-    ]
+        place, left = way.place(http), _Left(Wreck())
+        for number in range(args.rounds + 1):
+            server = await way.start()
+            try:
+                if number:
+                    rounds.append(await _examined(args, place, left, rng))
+                if number < args.rounds:
+                    await _lived(args, place, left, rng, server)
+            finally:
+                server.kill()
     return Report(
         title="kill -9 under load",
-        tables=[Table(title="Rounds", headings=headings, rows=rows)],
-        figures={"rounds": [asdict(r) for r in rounds]},
-        notes=[f"Asked again: answered at least {args.settle_s} s before the kill."],
-        is_good=is_good,
+        tables=[_table(rounds)],
+        figures={"rounds": [_figures(one) for one in rounds], "sums": _sums(rounds)},
+        notes=[f"Kept: answered at least {args.settle_s} s before the kill."],
+        is_good=all(one.is_good for one in rounds),
+    )
+
+
+async def _lived(
+    args: argparse.Namespace, place: Place, left: _Left, rng: Random, server: Server
+) -> None:
+    """Load the sidecar and kill it, at an instant that is drawn."""
+    left.old += [past for past in left.wreck.pasts if past.answered_at and not past.gone]
+    if place.admin_url:
+        await _rejected(place, left, rng)
+    shortest = min(args.load_s, args.settle_s + 0.5)  # else nothing would be claimed
+    load_s = rng.uniform(shortest, args.load_s)
+    left.wreck = await load(place, rng, load_s=load_s, at_once=args.at_once, kill=server.kill)
+
+
+async def _rejected(place: Place, left: _Left, rng: Random) -> None:
+    """Reject one more pair; at first, so many that their partition shuts itself off."""
+    if not left.is_poisoned:
+        for number in range(_POISON):
+            left.is_poisoned |= await reject(place, ("poisoned", 31 + number, 400))
+    one = (f"round-{rng.randrange(2**40):010x}", rng.randrange(100, 900), rng.randrange(100, 900))
+    if await reject(place, one):
+        left.rejected.append(one)
+
+
+async def _examined(args: argparse.Namespace, place: Place, left: _Left, rng: Random) -> Round:
+    oldest_at = asyncio.get_running_loop().time() - args.ttl_s - 1.0
+    old = [past for past in left.old if past.answered_at and past.begun_at < oldest_at]
+    left.old = [past for past in left.old if past.begun_at >= oldest_at]
+    found = await examine(
+        place,
+        left.wreck,
+        old if place.admin_url else [],
+        rng,
+        settle_s=args.settle_s,
+        ttl_s=args.ttl_s if place.admin_url else math.inf,
+        at_once=args.at_once,
+    )
+    tried = left.rejected[-1:] + rng.sample(left.rejected[:-1], min(1, len(left.rejected[:-1])))
+    refused = [await refusal(place, one) for one in tried]
+    is_off = None
+    if left.is_poisoned:
+        fresh = ("poisoned", rng.randrange(1_000, 9_000), rng.randrange(1_000, 9_000))
+        is_off = (await refusal(place, fresh)).startswith("off")
+    counts = left.wreck.counts
+    return Round(
+        answered=left.wreck.answered,
+        cut_off=counts["cut_off"],
+        invalidations=counts["invalidations"],
+        complaints=counts["complaints"],
+        foreign=counts["foreign"] + found.foreign,
+        found=found,
+        rejected=len(tried),
+        served_again=sum(not reason for reason in refused),
+        is_off=is_off,
     )
 
 
@@ -129,78 +226,79 @@ async def _way(args: argparse.Namespace) -> AsyncIterator[_Way]:
         folder = Path(name)
         log = folder / "sidecar.log"
         if args.command:
-            root_url = args.base_url.removesuffix("/v1")
-            yield _Way(shlex.split(args.command), root_url, log, args.ready_s)
+            yield _Way(
+                command=shlex.split(args.command),
+                root_url=args.base_url.removesuffix("/v1"),
+                admin_url="",
+                log=log,
+                ready_s=args.ready_s,
+            )
             return
         async with vendor(folder) as upstream:
-            port, config = free_port(), folder / "sidecar.toml"
+            port, admin_port, config = free_port(), free_port(), folder / "sidecar.toml"
             lines = openai_upstream(f"{upstream.url}/v1")
-            config.write_text(sidecar_config(folder, port, free_port(), lines))
-            command = python("sidecar", "serve", "--config", str(config))
-            yield _Way(command, f"http://127.0.0.1:{port}", log, args.ready_s)
-
-
-async def _round(
-    args: argparse.Namespace, way: _Way, http: aiohttp.ClientSession, rng: Random
-) -> Round:
-    nonce = f"{rng.randrange(2**40):010x}"
-    loop = asyncio.get_running_loop()
-    answered: dict[str, float] = {}
-    faults = {"broken": 0, "foreign": 0}
-    stopped = asyncio.Event()
-
-    async def load(sender: int) -> None:
-        dice = Random(f"{nonce}/{sender}")
-        for count in range(1_000_000):
-            if stopped.is_set():
-                return
-            # Half of them again: reads and writes of the kept answers must mix.
-            again = answered and dice.random() < 0.5  # noqa: PLR2004 - the half that was said
-            question = (
-                dice.choice(list(answered)[-50:])
-                if again
-                else f"What is number {count} of row {sender} in book {nonce}?"
+            config.write_text(_more(args.ttl_s) + sidecar_config(folder, port, admin_port, lines))
+            yield _Way(
+                command=python("sidecar", "serve", "--config", str(config)),
+                root_url=f"http://127.0.0.1:{port}",
+                admin_url=f"http://127.0.0.1:{admin_port}",
+                log=log,
+                ready_s=args.ready_s,
             )
-            reply = await ask(
-                http,
-                way.base_url,
-                question,
-                headers=_HEADERS,
-                stream=dice.random() < 0.3,  # noqa: PLR2004 - a third
-            )
-            if reply.is_whole:
-                answered.setdefault(question, loop.time())
-                faults["foreign"] += reply.text != answer_to(question)
-            else:
-                faults["broken"] += 1
-                await asyncio.sleep(0.01)
 
-    server = await way.start()
-    async with asyncio.TaskGroup() as senders:
-        for sender in range(args.at_once):
-            senders.create_task(load(sender))
-        await asyncio.sleep(args.load_s)
-        killed_at = loop.time()
-        server.kill()
-        stopped.set()
-    settled = [q for q, at in answered.items() if at < killed_at - args.settle_s]
-    again = rng.sample(settled, min(_CHECKED, len(settled)))
-    server = await way.start()
-    try:
 
-        async def check(question: str) -> tuple[str, Reply]:
-            return question, await ask(http, way.base_url, question, headers=_HEADERS)
+def _more(ttl_s: float) -> str:
+    """The tenants, and what makes each answer's end known."""
+    tenants = "".join(
+        f'[[tenants]]\nname = "{name}"\nkeys = ["{key_of(name)}"]\n\n' for name in (*TENANTS, QUIET)
+    )
+    cache = f"[cache]\nttl_s = {ttl_s}\nttl_jitter_ratio = 0.0\n\n"
+    return tenants + cache + "[cache.lookup]\nbudget_s = 30.0\n\n"
 
-        checked = await in_turns(again, check, at_once=args.at_once)
-    finally:
-        # The last life of a round ends roughly too: the next round starts on what it left.
-        server.kill()
-    return Round(
-        answered=len(answered),
-        broken=faults["broken"],
-        asked_again=len(checked),
-        hits=sum(reply.is_hit for _, reply in checked),
-        foreign=faults["foreign"]
-        + sum(reply.is_whole and reply.text != answer_to(q) for q, reply in checked),
-        corrupt=sum(not reply.is_whole for _, reply in checked),
+
+def _figures(one: Round) -> dict[str, Any]:
+    told = asdict(one)
+    found = told.pop("found")
+    return {**found, **told}
+
+
+def _sums(rounds: Sequence[Round]) -> dict[str, int]:
+    rows = [_figures(one) for one in rounds]
+    return {name: sum(int(row[name] or 0) for row in rows) for name in (rows[0] if rows else ())}
+
+
+def _table(rounds: Sequence[Round]) -> Table:
+    headings = (
+        "round",
+        "answered",
+        "cut off",
+        "changes",
+        "kept: hits",
+        "taken back: served",
+        "expired: served",
+        "rejected pairs: served",
+        "poisoned partition",
+        "foreign",
+        "torn",
+    )
+    rows = [_row(str(number), _figures(one)) for number, one in enumerate(rounds, start=1)]
+    return Table(
+        title="Rounds", headings=headings, rows=[*rows, _row("all", _sums(rounds), len(rounds))]
+    )
+
+
+def _row(name: str, told: dict[str, Any], rounds: int = 1) -> tuple[str, ...]:
+    off = told["is_off"]
+    return (
+        name,
+        str(told["answered"]),
+        str(told["cut_off"]),
+        str(told["invalidations"] + told["complaints"]),
+        str(exact(told["hits"], told["asked_again"])),
+        f"{told['resurrected']} of {told['asked_for_gone']}",
+        f"{told['outlived']} of {told['asked_for_old']}",
+        f"{told['served_again']} of {told['rejected']}",
+        "-" if off is None else f"off in {int(off)} of {rounds}",
+        str(told["foreign"]),
+        str(told["torn"]),
     )

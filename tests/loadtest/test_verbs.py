@@ -164,7 +164,7 @@ async def test_kill_finds_out_a_sidecar_that_forgets() -> None:
     [told] = found.figures["rounds"]
     assert told["answered"] > 0
     assert told["asked_again"] > 0
-    assert (told["hits"], told["foreign"], told["corrupt"]) == (0, 0, 0)
+    assert (told["hits"], told["foreign"], told["torn"]) == (0, 0, 0)
     assert not found.is_good
 
 
