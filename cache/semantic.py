@@ -9,7 +9,8 @@ Rule 4: a partition without entries is freed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from cache.entry import Candidate, EntryId, Found, MissReason, Vector
 from cache.errors import DuplicateEntry
@@ -18,6 +19,9 @@ from cache.guard import Comparison, compare
 from cache.index import FaissIndex, Neighbour
 from cache.policy import SemanticConfig
 from cache.risk import RiskModel
+
+NO_ENTRY: Final[EntryId] = 0
+"""In place of an id, of what is kept nowhere yet; the first entry ever has 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,7 @@ class SemanticCache:
     ) -> tuple[Judged, ...]:
         """What is thought of each near entry, the nearest first; raises CacheError."""
         neighbours = self._nearest(partition, vector, now_at)
-        floors = (min_similarity, self._config.min_similarity)
-        floor = max((floor for floor in floors if floor is not None), default=-1.0)
+        floor = self._floor(min_similarity)
         asked = facets(question) if neighbours else None
         return tuple(self._judged(asked, neighbour, floor) for neighbour in neighbours if asked)
 
@@ -123,8 +126,27 @@ class SemanticCache:
                 self.remove(neighbour.entry_id)
         return []
 
+    def judge_pair(
+        self, kept: str, asked: str, similarity: float, *, min_similarity: float | None = None
+    ) -> Judged:
+        """What is thought of serving `kept`'s answer for `asked`; neither need be in the index.
+
+        The candidate's id is `NO_ENTRY`.
+        """
+        neighbour = Neighbour(NO_ENTRY, similarity)
+        judged = self._pair(facets(kept), facets(asked), neighbour, self._floor(min_similarity))
+        off = self.why_off()
+        return replace(judged, reason=MissReason.OFF, detail=off) if off else judged
+
+    def _floor(self, min_similarity: float | None) -> float:
+        floors = (min_similarity, self._config.min_similarity)
+        return max((floor for floor in floors if floor is not None), default=-1.0)
+
     def _judged(self, asked: Facets, neighbour: Neighbour, floor: float) -> Judged:
-        comparison = compare(self._kept[neighbour.entry_id].facets, asked)
+        return self._pair(self._kept[neighbour.entry_id].facets, asked, neighbour, floor)
+
+    def _pair(self, kept: Facets, asked: Facets, neighbour: Neighbour, floor: float) -> Judged:
+        comparison = compare(kept, asked)
         # Rounding may carry a cosine past 1.
         similarity = min(1.0, max(-1.0, neighbour.similarity))
         risk = self._risk.risk(similarity, comparison)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
+from cache.prompt import prompt_version
 from router.pricing import cost
 from router.tiers import Ladder
 from sidecar import __version__, answer, chat
@@ -113,6 +114,8 @@ class Accounting:
 
     def _debug_headers(self, ledger: Ledger) -> dict[str, str]:
         told = {"server-timing": ledger.inquiry.watch.server_timing()}
+        if prompt := prompt_version(ledger.inquiry.request.messages):
+            told["x-sidecar-prompt"] = prompt
         if ledger.miss is not None:
             told["x-sidecar-miss-reason"] = _joined(ledger.miss.reason.value, ledger.miss.detail)
         elif ledger.hit is None and ledger.aim is not None and ledger.aim.permit.reason:

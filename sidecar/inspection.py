@@ -47,6 +47,7 @@ class Wanted:
     tenant: str = ""
     tag: str = ""
     model: str = ""
+    prompt: str = ""
     text: str = ""
     limit: int = 20
 
@@ -56,6 +57,7 @@ class Wanted:
             self.tenant in {"", entry.tenant}
             and (not self.tag or self.tag in entry.tags)
             and self.model in {"", entry.model, entry.tier}
+            and self.prompt in {"", entry.prompt}
             and self.text.lower() in entry.question.lower()
         )
 

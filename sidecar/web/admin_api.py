@@ -126,12 +126,12 @@ def _selector(body: dict[str, Any]) -> Selector:
     value, tenant = _text(body, "value"), _text(body, "tenant")
     if by is None:
         raise MalformedRequest("by", f"must be one of {', '.join(KINDS)}")
-    # A namespace may have no name; that it is meant must be said.
-    is_named = bool(value) or (by == "namespace" and "value" in body)
+    # A namespace may have no name, and a request no prompt; that it is meant must be said.
+    is_named = bool(value) or (by in {"namespace", "prompt"} and "value" in body)
     if is_named == (by == "all"):
         raise MalformedRequest("value", "must be left out" if by == "all" else "is missing")
     if tenant and by in {"all", "tenant", "entry"}:
-        raise MalformedRequest("tenant", "narrows tag, namespace and model alone")
+        raise MalformedRequest("tenant", "narrows tag, namespace, model and prompt alone")
     return Selector(by, value, tenant)
 
 
@@ -139,7 +139,7 @@ def _wanted(query: dict[str, str]) -> Wanted:
     limit = query.pop("limit", "20")
     if not (limit.isascii() and limit.isdigit() and 0 < int(limit) <= MAX_FOUND):
         raise MalformedRequest("limit", f"must be a whole number from 1 to {MAX_FOUND}")
-    if strange := sorted(query.keys() - {"tenant", "tag", "model", "text"}):
+    if strange := sorted(query.keys() - {"tenant", "tag", "model", "prompt", "text"}):
         raise MalformedRequest(strange[0][:64], "is no field of a search")
     return Wanted(**query, limit=int(limit))
 

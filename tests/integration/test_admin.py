@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ async def test_what_is_invalidated_is_a_miss_and_the_rest_is_not(
     "body",
     [
         pytest.param({}, id="nothing"),
-        pytest.param({"by": "prompt", "value": "x"}, id="unknown"),
+        pytest.param({"by": "wish", "value": "x"}, id="unknown"),
         pytest.param({"by": "tag"}, id="no-value"),
         pytest.param({"by": "all", "value": "x"}, id="all-of-something"),
         pytest.param({"by": "tag", "value": "x", "dry_run": "no"}, id="dry-run"),
@@ -203,6 +204,39 @@ async def test_an_invalidation_that_is_not_understood_is_refused(
     """Nothing is guessed where the answer is a deletion."""
     sidecar = await operate()
     assert (await sidecar.admin("/admin/cache/invalidate", body)).status == 400
+
+
+async def test_what_was_answered_under_a_prompt_is_found_and_forgotten_by_its_version(
+    operate: Operate, tmp_path: Path
+) -> None:
+    """The version is the digest of its text; the debug header, the entry and the search tell it."""
+    extra = f'[cache.disk]\npath = "{tmp_path}/cache.sqlite"\n'
+    text = "You answer in one word."
+    prompt = "sha-" + sha256(text.encode()).hexdigest()[:12]
+    under = [{"role": "system", "content": text}, {"role": "user", "content": SUM}]
+    async with AsyncExitStack() as stack:
+        sidecar = await operate(extra=extra, until=stack)
+        told = await sidecar.ask("", {"x-sidecar-debug": "1"}, messages=under)
+        assert told.headers["x-sidecar-prompt"] == prompt
+        assert "x-sidecar-prompt" not in (await sidecar.ask(OTHER)).headers
+        again = await sidecar.ask("", {"x-sidecar-debug": "1"}, messages=under)
+        assert (again.headers["x-sidecar-cache"], again.headers["x-sidecar-prompt"]) == (
+            "hit-exact",
+            prompt,
+        )
+        found = (await sidecar.admin(f"/admin/cache/search?prompt={prompt}")).body["entries"]
+        assert [one["prompt"] for one in found] == [prompt]
+        assert (await sidecar.forget("prompt", "sha-000000000000")).body["entries"] == 0
+        assert (await sidecar.forget("prompt", prompt)).body["entries"] == 1
+    restarted = await operate(extra=extra)
+    told = await restarted.ask("", messages=under)
+    assert told.headers["x-sidecar-cache"] == "miss"
+    assert await restarted.cache_of(OTHER) == "hit-exact"
+    # What was asked without a prompt has an empty version, which must be said.
+    refused = {"by": "prompt", "dry_run": False}
+    assert (await restarted.admin("/admin/cache/invalidate", refused)).status == 400
+    assert (await restarted.forget("prompt", "")).body["entries"] == 1
+    assert await restarted.cache_of(OTHER) == "miss"
 
 
 @pytest.mark.parametrize("by", ["tag", "tenant", "all"])
