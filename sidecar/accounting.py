@@ -10,6 +10,7 @@ from cache.prompt import prompt_version
 from router.pricing import cost
 from router.tiers import Ladder
 from sidecar import __version__, answer, chat
+from sidecar.degraded import MODEL
 from sidecar.ledger import Ledger
 from sidecar.outcome import Attempt, Outcome
 from sidecar.traffic.record import AttemptRecord, Record, RequestRecord, packed_vector
@@ -33,6 +34,10 @@ class Meter(Protocol):
 
     def request(self, ledger: Ledger, *, tiers: Sequence[str], saved_usd: Decimal) -> None:
         """One request is over; `tiers` are the ladder's names, by place."""
+        ...
+
+    def drilled(self, kind: str) -> None:
+        """A drill is over, and that is all that is counted of it."""
         ...
 
 
@@ -90,6 +95,8 @@ class Accounting:
         """Whose answer it is: the tier's name and its model; empty if there is none."""
         if ledger.hit is not None:
             return ledger.hit.entry.tier, ledger.hit.entry.model
+        if ledger.degraded == "static":
+            return "", MODEL
         outcome = ledger.outcome
         place = ledger.relayed_place if outcome is None else outcome.served.place
         if place is None:
@@ -98,7 +105,9 @@ class Accounting:
 
     def _facts(self, ledger: Ledger) -> dict[str, str]:
         tier, model = self._served(ledger)
-        facts = {"tier": tier, "model": model} if tier else {}
+        facts = {"tier": tier} if tier else {}
+        facts |= {"model": model} if model else {}
+        facts |= {"degraded": ledger.degraded} if ledger.degraded else {}
         if ledger.hit is not None:
             facts |= {"similarity": f"{ledger.hit.similarity:.4f}", "escalations": "0"}
         elif ledger.miss is not None and ledger.miss.nearest is not None:
@@ -107,7 +116,7 @@ class Accounting:
             facts["escalations"] = str(ledger.outcome.escalations)
             if ledger.outcome.judgement is not None:
                 facts["confidence"] = f"{ledger.outcome.judgement.confidence:.4f}"
-        if ledger.hit is not None or ledger.outcome is not None:
+        if ledger.hit is not None or ledger.outcome is not None or ledger.degraded == "static":
             facts["cost-usd"] = _dollars(self.cost_usd(ledger))
             facts["saved-usd"] = _dollars(self.saved_usd(ledger))
         return facts
@@ -163,6 +172,9 @@ class Accounting:
         if ledger.is_closed:
             return
         ledger.is_closed = True
+        if ledger.inquiry.drill is not None:
+            self._meter.drilled(ledger.inquiry.drill.kind)
+            return
         spent, saved = self.cost_usd(ledger), self.saved_usd(ledger)
         self._meter.request(ledger, tiers=self._ladder.names, saved_usd=saved)
         self._log.put(self._record(ledger, spent, saved))
@@ -206,6 +218,7 @@ class Accounting:
             attempts=self._attempts(ledger) if ledger.pays else (),
             served_tier=tier,
             served_model=model,
+            degraded=ledger.degraded,
             confidence=_confidence(outcome),
             status=ledger.status,
             error=ledger.error,

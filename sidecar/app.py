@@ -19,6 +19,7 @@ from sidecar.inspection import Inspection
 from sidecar.pipeline import Pipeline
 from sidecar.traffic.redaction import PATTERNS, Redaction
 from sidecar.web.admin_api import AdminApi
+from sidecar.web.drills import Drills
 from sidecar.web.feedback_api import FeedbackApi
 from sidecar.web.health import OperatorPlane, Readiness
 from sidecar.web.listen import Door, MainLoop, ThreadedDoor
@@ -138,6 +139,7 @@ def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Applic
         pipeline=sidecar.pipeline,
         admission=lasting.admission,
         request_timeout_s=config.server.request_timeout_s,
+        drills=Drills(config.server.admin_token, lasting.logger),
     )
     feedback_api = FeedbackApi(
         admission=lasting.admission,

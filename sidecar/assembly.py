@@ -36,6 +36,7 @@ from sidecar.accounting import Accounting
 from sidecar.admission import Admission
 from sidecar.coalesce import Coalesce
 from sidecar.config import Config, UpstreamConfig
+from sidecar.degraded import StaticAnswers
 from sidecar.dispatch import Dispatch
 from sidecar.encoder.batcher import Batcher
 from sidecar.encoder.onnx import OnnxEncoder
@@ -134,6 +135,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         dispatch=dispatch,
         keeper=lasting.keeper,
         replies=Replies(accounting),
+        statics=StaticAnswers(config.degraded),
         accounting=accounting,
         overseer=lasting.overseer,
         asking=Asking(ladder=ladder, dispatch=dispatch, judge=config.semantic.verify_judge),

@@ -21,6 +21,7 @@ from router.policy import RouterConfig
 from router.pricing import Price
 from router.tiers import CAPABILITIES, Tier
 from sidecar.admission import TenantConfig
+from sidecar.degraded import DegradedConfig
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.errors import ConfigError
 from sidecar.keeper import DiskConfig
@@ -198,6 +199,7 @@ class Config:
     tiers: tuple[TierConfig, ...]
     router: RouterConfig
     tenants: tuple[TenantConfig, ...]
+    degraded: DegradedConfig
     traffic: TrafficConfig
     telemetry: TelemetryConfig
 
@@ -214,6 +216,7 @@ _TABLES: Final[Mapping[str, tuple[str, type[Any]]]] = {
     "cache.disk": ("disk", DiskConfig),
     "cache": ("cache", CacheConfig),
     "router": ("router", RouterConfig),
+    "degraded": ("degraded", DegradedConfig),
     "traffic": ("traffic", TrafficConfig),
     "telemetry": ("telemetry", TelemetryConfig),
 }
@@ -281,9 +284,7 @@ def _cross_faults(config: Config) -> list[str]:
         faults += [unmet(f"tiers[{number}].upstreams", upstreams, name) for name in strange]
         if tier.name == "auto":
             faults.append(f"tiers[{number}].name: auto is taken: it means any tier")
-    for number, tenant in enumerate(config.tenants):
-        strange = [name for name in tenant.tiers if name not in tiers]
-        faults += [unmet(f"tenants[{number}].tiers", tiers, name) for name in strange]
+    faults += _tenant_faults(config, tiers)
     if sum(config.cache_quotas().values()) > config.cache.max_bytes:
         faults.append("tenants: their cache_bytes together are more than cache.max_bytes")
     default_tier = config.router.default_tier
@@ -292,6 +293,19 @@ def _cross_faults(config: Config) -> list[str]:
     judge = config.semantic.verify_judge
     if judge and judge not in tiers:
         faults.append(unmet("cache.semantic.verify_judge", tiers, judge))
+    return faults
+
+
+def _tenant_faults(config: Config, tiers: Sequence[str]) -> list[str]:
+    """What tenants name that is not there, and where a tenant is named that is not there."""
+    faults, names = [], [tenant.name for tenant in config.tenants]
+    for number, tenant in enumerate(config.tenants):
+        strange = [name for name in tenant.tiers if name not in tiers]
+        faults += [unmet(f"tenants[{number}].tiers", tiers, name) for name in strange]
+    for number, static in enumerate(config.degraded.answers):
+        # Without any [[tenants]] each key is a tenant of its own, known by its hash.
+        if names and static.tenant and static.tenant not in names:
+            faults.append(unmet(f"degraded.answers[{number}].tenant", names, static.tenant))
     return faults
 
 

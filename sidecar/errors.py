@@ -4,6 +4,7 @@ SidecarError
 ├── RequestError             the caller must change something
 │   ├── MalformedRequest     400 invalid_request_error
 │   ├── UnknownCaller        401 authentication_error
+│   ├── DrillRefused         403 permission_error
 │   ├── UnknownModel         404 invalid_request_error
 │   ├── NoAbleTier           400 invalid_request_error
 │   ├── NotCached            504 only_if_cached; `Cache-Control: only-if-cached` and nothing kept
@@ -70,6 +71,14 @@ class UnknownCaller(RequestError):
     status = 401
     kind = "authentication_error"
     code = "invalid_api_key"
+
+
+class DrillRefused(RequestError):
+    """A fault on purpose is the operator's to ask for."""
+
+    status = 403
+    kind = "permission_error"
+    code = "drill_refused"
 
 
 class UnknownModel(RequestError):

@@ -13,7 +13,8 @@ from sidecar.admission import Caller
 from sidecar.chat import ChatRequest
 from sidecar.deadline import Deadline
 from sidecar.options import Options
-from sidecar.outcome import Attempt, Outcome
+from sidecar.outcome import Attempt, Degraded, Outcome
+from sidecar.replicas.drill import Drill
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Target
 
@@ -36,6 +37,7 @@ class Inquiry:
         caller: Who asks.
         deadline: The instant by which the caller wants its answer.
         watch: Runs since the first byte was read.
+        drill: A fault on purpose; nothing of the request is kept, counted or learnt from.
     """
 
     request_id: str
@@ -45,6 +47,7 @@ class Inquiry:
     caller: Caller
     deadline: Deadline
     watch: Stopwatch
+    drill: Drill | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -84,6 +87,7 @@ class Ledger:
         decision: Where the climb began.
         attempts: The calls made so far by the climb that this request leads.
         outcome: What became of it.
+        degraded: Who stood in for whom was to answer; empty if nobody had to.
         relayed_place: The tier whose stream is being relayed as it comes.
         pays: This request is billed for the climb; of all who share it, one is.
         kept_id: The id under which the answer was kept.
@@ -100,6 +104,7 @@ class Ledger:
     decision: Decision | None = None
     attempts: list[Attempt] = field(default_factory=list)
     outcome: Outcome | None = None
+    degraded: Degraded = ""
     relayed_place: int | None = None
     pays: bool = True
     kept_id: int | None = None

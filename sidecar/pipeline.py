@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+import orjson
+
 from cache.entry import Entry, Hit, Miss, MissReason
 from cache.key import Scope, keys
 from cache.policy import CacheConfig, CacheControl, permit, storable
@@ -28,6 +30,7 @@ from sidecar import answer
 from sidecar.accounting import Accounting
 from sidecar.coalesce import Coalesce
 from sidecar.deadline import Deadline
+from sidecar.degraded import StaticAnswers, static_body
 from sidecar.dispatch import Dispatch, Job, Publish
 from sidecar.errors import DeadlineExceeded, NotCached, ProviderError, SidecarError
 from sidecar.keeper import Keeper
@@ -94,6 +97,7 @@ class Pipeline:
     dispatch: Dispatch
     keeper: Keeper
     replies: Replies
+    statics: StaticAnswers
     accounting: Accounting
     overseer: Overseer
     asking: Asking
@@ -141,6 +145,8 @@ class Pipeline:
             self.cache_config,
             bypass=options.bypass,
         )
+        if inquiry.drill is not None:
+            allowed = replace(allowed, read=False, write=False, reason="drill")
         return Aim(
             target=target,
             quality=self.quality if options.quality is None else options.quality,
@@ -160,7 +166,7 @@ class Pipeline:
 
     def _look_stale(self, ledger: Ledger, aim: Aim) -> Hit | None:
         """An answer that has just expired, while a new one is fetched behind it."""
-        hit = self.find_stale(aim)
+        hit = self.find_stale(aim) if ledger.inquiry.drill is None else None
         if hit is not None:
             self.refreshes.begin(aim.keys.fingerprint, lambda: self._refresh(ledger.inquiry))
         return hit
@@ -204,15 +210,29 @@ class Pipeline:
         return None
 
     async def _ask_or_stale(self, ledger: Ledger, aim: Aim) -> Reply:
-        """A new answer; where nobody gives one, the expired one if that may serve."""
+        """A new answer; where nobody gives one, whatever may stand in for it."""
         try:
             return await self._ask(ledger, aim)
         except (ProviderError, DeadlineExceeded) as fault:
-            stale_s = 0.0 if _is_the_callers(fault) else aim.permit.stale_if_error_s
-            hit = self.lookup.stale(aim.keys, aim.permit, time.time(), stale_s)
-            if hit is None:
+            reply = None if _is_the_callers(fault) else self._stand_in(ledger, aim)
+            if reply is None:
                 raise
+            return reply
+
+    def _stand_in(self, ledger: Ledger, aim: Aim) -> Reply | None:
+        """The expired answer if that may serve, else what the config says to such a question."""
+        inquiry, now_at, permit = ledger.inquiry, time.time(), aim.permit
+        if inquiry.drill is not None:  # it may read nothing but this, which it is there to try
+            permit = replace(permit, read=True)
+        hit = self.lookup.stale(aim.keys, permit, now_at, permit.stale_if_error_s)
+        if hit is not None:
+            ledger.degraded = "stale"
             return self._tell_hit(ledger, hit, "stale")
+        text = self.statics.find(inquiry.request.question, inquiry.caller.tenant)
+        if text is None:
+            return None
+        ledger.degraded = "static"
+        return self.replies.whole(ledger, orjson.dumps(static_body(text, int(now_at))))
 
     async def _ask(self, ledger: Ledger, aim: Aim) -> Reply:
         """Lead or follow a climb until it says something."""
@@ -258,10 +278,12 @@ class Pipeline:
             deadline=inquiry.deadline,
             headers=inquiry.options.upstream_headers,
             attempts=ledger.attempts,
+            drill=inquiry.drill,
         )
         outcome = await self.dispatch.climb(job, publish if inquiry.request.stream else None)
         self._keep(ledger, aim, outcome)
-        self.overseer.answered(ledger, outcome, self.asking)
+        if inquiry.drill is None:
+            self.overseer.answered(ledger, outcome, self.asking)
         return outcome
 
     def _decide(self, task: Task, *, is_pinned: bool) -> Decision:
@@ -276,7 +298,8 @@ class Pipeline:
 
     def _tell_hit(self, ledger: Ledger, hit: Hit, cache: CacheStatus | None = None) -> Reply:
         ledger.hit = hit
-        self.overseer.served(ledger, self.asking)
+        if ledger.inquiry.drill is None:
+            self.overseer.served(ledger, self.asking)
         ledger.cache = cache or ("hit-exact" if hit.kind == "exact" else "hit-semantic")
         now_at = int(ledger.inquiry.received_at)
         body = answer.replayed_body(hit.entry.body, answer.fresh_id(), now_at)

@@ -65,7 +65,7 @@ class Replies:
             if first is None:
                 assert ledger.outcome is not None  # noqa: S101 - landed
                 return self.whole(ledger, orjson.dumps(ledger.outcome.served.body))
-            ledger.relayed_place = first.place
+            ledger.relayed_place, ledger.degraded = first.place, first.degraded
             stack.callback(self._accounting.close, ledger)
             return Reply(
                 headers={**first.headers, **self._accounting.headers(ledger)},
@@ -82,6 +82,7 @@ class Replies:
         with ledger.inquiry.watch.hop("upstream"):
             ledger.outcome = await flight.outcome()
         ledger.decision = ledger.outcome.decision
+        ledger.degraded = ledger.outcome.degraded
         ledger.pays = flight.bill(ledger)
 
     async def _relay(self, ledger: Ledger, flight: Flight) -> AsyncGenerator[bytes, None]:

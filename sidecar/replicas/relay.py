@@ -18,6 +18,7 @@ import orjson
 
 from sidecar import answer
 from sidecar.errors import ProviderError, UpstreamGarbled
+from sidecar.outcome import Degraded
 from sidecar.providers.errors import StreamBroken, UpstreamTooSlow
 from sidecar.providers.wire import Call, Completion, Upstream
 
@@ -37,7 +38,7 @@ class Told(NamedTuple):
     chunk: Mapping[str, Any]
     place: int
     headers: Mapping[str, str]
-    degraded: str = ""
+    degraded: Degraded = ""
 
 
 Publish = Callable[[Told], None]

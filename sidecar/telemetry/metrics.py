@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from sidecar.encoder.batcher import BatchReport
 from sidecar.ledger import Ledger
-from sidecar.outcome import Outcome
+from sidecar.outcome import Attempt, Outcome
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -224,14 +224,21 @@ class Metrics:
         if ledger.hit is not None and ledger.hit.kind == "semantic":
             self._similarity.observe(ledger.hit.similarity)
             self._risk.inc(ledger.hit.risk)
+        if ledger.degraded:
+            self._degraded.labels(ledger.degraded).inc()
         if ledger.outcome is not None and ledger.pays:
             self._climbed(ledger.outcome, tiers)
+        elif ledger.outcome is None:
+            self._called(ledger.attempts, tiers)
         (self._saved if saved_usd >= 0 else self._overspent).inc(abs(float(saved_usd)))
 
     def _climbed(self, outcome: Outcome, tiers: Sequence[str]) -> None:
         self._escalations.inc(outcome.escalations)
         self._decisions.labels(tiers[outcome.decision.entry], outcome.decision.reason).inc()
-        for attempt in outcome.attempts:
+        self._called(outcome.attempts, tiers)
+
+    def _called(self, attempts: Iterable[Attempt], tiers: Sequence[str]) -> None:
+        for attempt in attempts:
             tier = tiers[attempt.place]
             self._attempts.labels(tier, attempt.outcome).inc()
             self._cost.labels(tier).inc(float(attempt.cost_usd))
@@ -248,6 +255,10 @@ class Metrics:
         """See oversight.findings.Meter."""
         self._verified.labels(outcome).inc()
         self._verify_cost.inc(float(cost_usd))
+
+    def drilled(self, kind: str) -> None:
+        """See accounting.Meter."""
+        self._drills.labels(kind).inc()
 
     def retried(self, outcome: str) -> None:
         """See replicas.replicas.Meter."""

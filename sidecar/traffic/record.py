@@ -84,6 +84,7 @@ class RequestRecord:
         attempts: Every call made, in order.
         served_tier: Whose answer the caller got; on a hit, whose answer it once was.
         served_model: Its model.
+        degraded: `upstream`, `tier`, `stale` or `static` if one stood in for whom was to answer.
         confidence: The served answer's; None on a hit.
         status: HTTP status that the caller got.
         error: Name of the error class; empty if answered.
@@ -126,6 +127,7 @@ class RequestRecord:
     attempts: tuple[AttemptRecord, ...] = ()
     served_tier: str = ""
     served_model: str = ""
+    degraded: str = ""
     confidence: float | None = None
     status: int = 200
     error: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -32,7 +33,7 @@ def error_response(fault: SidecarError) -> web.Response:
     """The whole answer to a request that ended in `fault`."""
     headers = dict(fault.headers) if isinstance(fault, UpstreamRefused) else {}
     if fault.retry_after_s is not None:
-        headers["retry-after"] = f"{fault.retry_after_s:.0f}"
+        headers["retry-after"] = str(math.ceil(fault.retry_after_s))
     return json_response(error_body(fault), status=fault.status, headers=headers)
 
 

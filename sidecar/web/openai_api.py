@@ -19,6 +19,7 @@ from sidecar.pipeline import Pipeline
 from sidecar.replies import Reply
 from sidecar.stopwatch import Stopwatch
 from sidecar.web import sse
+from sidecar.web.drills import Drills
 from sidecar.web.middleware import REQUEST_ID, json_response
 
 NOT_BUILT: Final = (
@@ -51,10 +52,12 @@ class OpenAIApi:
         pipeline: Callable[[], Pipeline],
         admission: Admission,
         request_timeout_s: float,
+        drills: Drills,
     ) -> None:
         self._pipeline = pipeline
         self._admission = admission
         self._request_timeout_s = request_timeout_s
+        self._drills = drills
         self._begun_at = int(time.time())
 
     def routes(self) -> list[web.RouteDef]:
@@ -74,6 +77,7 @@ class OpenAIApi:
         caller = admission.identify(request.headers)
         with admission.admitted():
             options = parse_options(request.headers)
+            drill = self._drills.find(request.headers, request_id)
             raw = await request.read()
             with watch.hop("parse"):
                 parsed = parse(raw)
@@ -87,6 +91,7 @@ class OpenAIApi:
                     min(options.timeout_s or self._request_timeout_s, self._request_timeout_s)
                 ),
                 watch=watch,
+                drill=drill,
             )
             return await self._answered(request, await self._pipeline().serve(inquiry))
 
