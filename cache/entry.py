@@ -10,6 +10,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.guard import Comparison
+
 Vector = NDArray[np.float32]
 """Shape (dim,), float32, length 1: the inner product of two is their cosine similarity."""
 
@@ -91,6 +93,7 @@ class Hit:
         similarity: Cosine to the entry's question, in [-1, 1]; 1.0 for an exact hit.
         risk: Calibrated chance that the hit is false, in [0, 1]; 0.0 for an exact hit.
         vector: Of the question that was asked; None for an exact hit.
+        found: What it was chosen from; None for an exact hit.
     """
 
     kind: Literal["exact", "semantic"]
@@ -98,6 +101,7 @@ class Hit:
     similarity: float = 1.0
     risk: float = 0.0
     vector: Vector | None = field(default=None, compare=False, repr=False)
+    found: Found | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +115,7 @@ class Miss:
         nearest: Similarity of the nearest entry in the partition, if one was looked at.
         withheld: The hit that was not served and is worth a check: in shadow mode, in a partition
             that is off, or a near miss. Its reason tells which: OFF, or RISKY.
+        found: What was near, if something was sought.
     """
 
     reason: MissReason
@@ -118,6 +123,7 @@ class Miss:
     vector: Vector | None = None
     nearest: float | None = None
     withheld: Hit | None = None
+    found: Found | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,23 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """One near entry, and what was thought of it.
+
+    Attributes:
+        candidate: Its id, similarity and risk.
+        comparison: How the two questions differ.
+        reason: Why it may not be served; None if it may.
+        detail: That reason in words.
+    """
+
+    candidate: Candidate
+    comparison: Comparison
+    reason: MissReason | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """What the semantic tier found in one partition.
 
@@ -138,9 +161,13 @@ class Found:
         reason: Why `accepted` is empty; None if it is not.
         detail: That reason in words (which veto, what risk against which limit).
         nearest: The nearest entry, served or not; None in an empty partition.
+        judged: What was thought of each near entry, the nearest first.
+        limit: Risk up to which an open partition serves; None if the bound cannot be held.
     """
 
     accepted: tuple[Candidate, ...]
     reason: MissReason | None
     detail: str = ""
     nearest: Candidate | None = None
+    judged: tuple[Judged, ...] = ()
+    limit: float | None = None

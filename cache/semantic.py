@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cache.entry import Candidate, EntryId, Found, MissReason, Vector
+from cache.entry import Candidate, EntryId, Found, Judged, MissReason, Vector
 from cache.errors import DuplicateEntry
 from cache.facets import Facets, facets
 from cache.guard import Comparison, compare
@@ -37,23 +37,6 @@ class Statistics:
     entries: int
     partitions: int
     risk_limit: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One near entry, and what was thought of it.
-
-    Attributes:
-        candidate: Its id, similarity and risk.
-        comparison: How the two questions differ.
-        reason: Why it may not be served; None if it may.
-        detail: That reason in words.
-    """
-
-    candidate: Candidate
-    comparison: Comparison
-    reason: MissReason | None
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +72,10 @@ class SemanticCache:
         """
         if off := self.why_off():
             return Found((), MissReason.OFF, off)
-        return _summed(
-            self.judge(partition, question, vector, now_at=now_at, min_similarity=min_similarity)
+        judged = self.judge(
+            partition, question, vector, now_at=now_at, min_similarity=min_similarity
         )
+        return replace(_summed(judged), judged=judged, limit=self._limit)
 
     def why_off(self) -> str:
         """Why nothing is served by meaning, in words; empty if something may be."""

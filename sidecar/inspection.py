@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import orjson
 
-from cache.entry import Entry, EntryId, Hit
+from cache.entry import Entry, EntryId, Hit, Judged
 from cache.epochs import Selector
 from cache.errors import CacheError
 from cache.guard import NAMES
 from cache.policy import CacheConfig, SemanticConfig
 from cache.rejections import Question
-from cache.semantic import Judged, SemanticCache
+from cache.semantic import SemanticCache
 from cache.stores.memory import MemoryStore, entry_bytes
 from cache.trust import Trust
 from sidecar import answer

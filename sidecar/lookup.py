@@ -169,7 +169,7 @@ class Lookup:
 
     def _settle(self, found: Found, asked: _Asked) -> Hit | Miss:
         nearest = found.nearest.similarity if found.nearest is not None else None
-        missed = Miss(MissReason.GONE, vector=asked.vector, nearest=nearest)
+        missed = Miss(MissReason.GONE, vector=asked.vector, nearest=nearest, found=found)
         if not found.accepted:
             assert found.reason is not None  # noqa: S101 - Found says why it is empty
             missed = replace(missed, reason=found.reason, detail=found.detail)
@@ -194,7 +194,7 @@ class Lookup:
         entry = self._store.get_by_id(candidate.entry_id, asked.now_at, asked.max_age_s)
         if entry is None:
             return missed
-        hit = Hit("semantic", entry, candidate.similarity, candidate.risk, asked.vector)
+        hit = Hit("semantic", entry, candidate.similarity, candidate.risk, asked.vector, found)
         refusal = self._trust.refusal(
             asked.partition,
             candidate,
