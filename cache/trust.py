@@ -308,6 +308,11 @@ class Trust:
                 self._rejections.resume(pair_id, pair)
         self._rejections.changed -= {pair_id for pair_id, _ in self._rejections}
 
+    def find_report(self, partition: bytes) -> PartitionReport | None:
+        """What is known of one partition; None if nothing is."""
+        standing = self._partitions.get(partition)
+        return standing.report(partition) if standing is not None else None
+
     def report(self) -> TrustReport:
         """All that was learnt. Looks at every partition."""
         reports = [standing.report(partition) for partition, standing in self._partitions]

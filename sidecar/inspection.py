@@ -120,11 +120,12 @@ class Inspection:
     def _learnt(self) -> dict[str, Any]:
         report = asdict(self.trust.report())
         states = {state.value: count for state, count in report["partitions"].items()}
-        told = {
-            name: [{**one, "state": one["state"].value} for one in report[name]]
-            for name in ("watched", "busiest")
-        }
+        told = {name: [_partition(one) for one in report[name]] for name in ("watched", "busiest")}
         return {**report, "partitions": states, **told}
+
+    def _standing(self, partition: bytes | None) -> dict[str, Any] | None:
+        report = self.trust.find_report(partition) if partition is not None else None
+        return _partition(asdict(report)) if report is not None else None
 
     def search(self, wanted: Wanted) -> list[dict[str, Any]]:
         """The entries that fit, the newest first. Looks at every entry."""
@@ -212,7 +213,11 @@ class Inspection:
             },
             "tiers": [pipeline.ladder[place].name for place in aim.target.allowed],
             "exact": self._exact(aim),
-            "semantic": {**self._semantic(), **await self._candidates(aim, inquiry)},
+            "semantic": {
+                **self._semantic(),
+                "standing": self._standing(aim.keys.partition),
+                **await self._candidates(aim, inquiry),
+            },
             "verdict": await self._verdict(pipeline, aim, inquiry),
         }
 
@@ -257,6 +262,8 @@ class Inspection:
             "question": self.redaction.text(entry.question) if entry is not None else None,
             "similarity": round(candidate.similarity, 4),
             "risk": round(candidate.risk, 4),
+            "risk_by_its_checks": round(self.trust.entry_risk(candidate), 4),
+            "is_promoted": self.trust.is_promoted(candidate, asked.text),
             "veto": one.comparison.veto,
             "is_restated": one.comparison.is_restated,
             "facets": dict(zip(NAMES, map(_rounded, one.comparison.values), strict=True)),
@@ -284,6 +291,13 @@ class Inspection:
         if isinstance(looked, Hit):
             return _served("hit-semantic", looked)
         return _unserved(looked.reason.value, looked.detail)
+
+
+def _partition(report: dict[str, Any]) -> dict[str, Any]:
+    """A partition's report as JSON."""
+    tenant, namespace = report["owner"]
+    told = {"tenant": tenant, "namespace": namespace, "state": report["state"].value}
+    return {**{name: value for name, value in report.items() if name != "owner"}, **told}
 
 
 def _served(cache: str, hit: Hit) -> dict[str, Any]:
