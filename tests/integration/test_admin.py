@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -335,3 +336,43 @@ async def test_warming_goes_through_the_ordinary_door(operate: Operate, tmp_path
     assert await sidecar.cache_of(SUM, {"x-sidecar-namespace": "b"}) == "miss"
     found = (await sidecar.admin("/admin/cache/search?tag=faq")).body["entries"]
     assert SUM in {one["question"] for one in found}
+
+
+async def test_a_partition_that_is_off_is_told_with_its_evidence(operate: Operate) -> None:
+    """Whose it is, its counts, its estimate; and `explain` says it of the request at hand."""
+    sidecar = await operate()
+    sums = [(f"What is {n} plus 7?", f"How much is {n} plus 7?") for n in range(12, 18)]
+    for first, second in sums:
+        await sidecar.ask(first)
+        await sidecar.settled()
+        served = await sidecar.ask(second, {"x-sidecar-namespace": ""})
+        said = {"request_id": served.headers["x-sidecar-request-id"], "label": "bad"}
+        await sidecar.post("/v1/feedback", said)
+    learnt = (await sidecar.admin("/admin/cache")).body["semantic"]["learnt"]
+    [off] = learnt["watched"]
+    assert (off["state"], off["tenant"], off["namespace"]) == ("off", "anonymous", "")
+    assert off["estimate"]["lower"] <= off["estimate"]["value"] <= off["estimate"]["upper"]
+    assert learnt["busiest"] == []
+    body = {"request": {"model": "auto", "messages": [{"role": "user", "content": sums[0][1]}]}}
+    told = (await sidecar.admin("/admin/cache/explain", body)).body
+    assert told["semantic"]["standing"] == off
+    assert {"risk_by_its_checks", "is_promoted", "veto", "facets"} <= set(
+        told["semantic"]["candidates"][0]
+    )
+
+
+async def test_the_debug_header_tells_the_whole_decision(operate: Operate) -> None:
+    """Candidates, facets, vetoes, risk, threshold and reason, of a hit and of a miss."""
+    sidecar = await operate()
+    debug = {"x-sidecar-debug": "1"}
+    await sidecar.ask(SUM)
+    await sidecar.settled()
+    hit = json.loads((await sidecar.ask(PARAPHRASE, debug)).headers["x-sidecar-trace"])
+    [near] = hit["near"]
+    assert hit["served"] == near["id"]
+    assert near["risk"] <= hit["limit"]
+    other = await sidecar.ask("What is 13 plus 7?", debug)
+    miss = json.loads(other.headers["x-sidecar-trace"])
+    assert (miss["served"], miss["reason"]) == (None, "veto")
+    assert miss["near"][0]["veto"]
+    assert "x-sidecar-trace" not in (await sidecar.ask(SUM, debug)).headers
