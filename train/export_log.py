@@ -28,8 +28,8 @@ _NESTED: Final = ("attempts", "parameters", "probabilities")
 _TEXT: Final = (
     "kind", "request_id", "tenant", "namespace", "user", "alias", "question", "system",
     "partition", "encoder_id", "cache", "cache_reason", "entry_tier", "decision_reason",
-    "served_tier", "served_model", "degraded", "error", "cost_usd", "saved_usd", "artifact", "config",
-    "version", "correct_answer", "comment", *_NESTED,
+    "served_tier", "served_model", "degraded", "error", "cost_usd", "saved_usd", "artifact",
+    "config", "version", "correct_answer", "comment", *_NESTED,
 )  # fmt: skip
 _NUMBERS: Final = (
     "at", "similarity", "risk", "propensity", "quality", "confidence", "latency_ms", "overhead_ms",

@@ -101,6 +101,8 @@ class Replicas:
                 raise
             except ProviderError as fault:
                 run.failed(replica, fault)
+                if errand.call.deadline.remaining_s() <= 0.0:
+                    raise
 
     async def _ask(self, errand: Errand, run: _Run, replica: Replica) -> Answered:
         ticket = self._admitted(errand, replica)
