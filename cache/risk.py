@@ -21,7 +21,6 @@ from cache.guard import NAMES, Comparison
 
 FORMAT: Final = "sidecar-cache-risk/2"
 DEFAULT_PATH: Final = Path(__file__).with_name("risk_default.json")
-VERIFIED_PATH: Final = Path(__file__).with_name("risk_verified.json")
 MAX_FILE_BYTES: Final = 1 << 20
 """Chosen: the file has a few kilobytes; a larger one is not ours."""
 

@@ -13,14 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from cache.risk import DEFAULT_PATH, FORMAT, VERIFIED_PATH
+from cache.risk import DEFAULT_PATH, FORMAT, RiskModel
 from sidecar.encoder.bundle import TOKENIZER, EncoderConfig
 from sidecar.encoder.onnx import OnnxEncoder
-from sidecar.encoder.verifier import WEIGHTS, OnnxVerifier
+from sidecar.encoder.verifier import FOLDER, RISK, WEIGHTS, OnnxVerifier
 from train.judged import arrays, calibration_rows
 from train.latency import latencies
 from train.lookalike_stages import lookalikes
-from train.stages import Models, allowed, corpora_left_out, fitted, stages, verdicts
+from train.stages import allowed, corpora_left_out, fitted, stages, verdicts
 from train.tables import tables
 from train.vectorhead import VectorHead
 
@@ -33,8 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own flags."""
     data = Path("../shared/data/cache")
     parser.add_argument("--data", type=Path, default=data, help="folder of the labelled pairs")
-    parser.add_argument("--out", type=Path, default=DEFAULT_PATH.parent, help="the models' folder")
-    parser.add_argument("--verifier", type=Path, default=WEIGHTS, help="weights, or `off`")
+    parser.add_argument("--out", type=Path, default=DEFAULT_PATH, help="the cheap model's file")
+    parser.add_argument(
+        "--verifier", type=Path, default=FOLDER, help="its folder, for weights and model; or `off`"
+    )
     parser.add_argument("--head", type=Path, help="a head on the vectors, to be compared with")
     parser.add_argument(
         "--evaluate",
@@ -73,7 +75,9 @@ def run(args: argparse.Namespace) -> int:
         "points": {name: [asdict(p) for p in m.points] for name, m in models.named().items()},
     }
     if args.evaluate is None:
-        write(models, args.out, pairs.files)
+        write(models.cheap, args.out, pairs.files)
+        if models.verified is not None:
+            write(models.verified, args.verifier / RISK, pairs.files)
     tell(report, args.json)
     return 0
 
@@ -81,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 def _verifier(path: Path) -> OnnxVerifier | None:
     if str(path) == "off":
         return None
-    return OnnxVerifier(path, EncoderConfig().folder / TOKENIZER)
+    return OnnxVerifier(path / WEIGHTS, EncoderConfig().folder / TOKENIZER)
 
 
 def tell(report: Mapping[str, Any], to: Path | None) -> None:
@@ -94,15 +98,12 @@ def tell(report: Mapping[str, Any], to: Path | None) -> None:
     print(tables(report))
 
 
-def write(models: Models, folder: Path, files: Sequence[str]) -> None:
-    """The models' files; that of the verified one only if there is one."""
-    paths = {"risk": DEFAULT_PATH.name, "all": VERIFIED_PATH.name}
-    for name, model in models.named().items():
-        written = {
-            "format": FORMAT,
-            "made_by": "python -m train cache",
-            "fitted_on": list(files),
-            **asdict(model),
-        }
-        text = json.dumps(written, indent=1) + "\n"
-        (folder / paths[name]).write_text(text, encoding="utf-8")
+def write(model: RiskModel, path: Path, files: Sequence[str]) -> None:
+    """One model's file."""
+    written = {
+        "format": FORMAT,
+        "made_by": "python -m train cache",
+        "fitted_on": list(files),
+        **asdict(model),
+    }
+    path.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")

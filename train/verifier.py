@@ -18,11 +18,11 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from sidecar.encoder.bundle import TOKENIZER, EncoderConfig
-from sidecar.encoder.graph import to_int8
+from sidecar.encoder.graph import sign, to_int8
 from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.encoder.pairs import MAX_TOKENS
 from sidecar.encoder.tokenizer import Tokenizer
-from sidecar.encoder.verifier import OnnxVerifier
+from sidecar.encoder.verifier import MADE_FOR, WEIGHTS, OnnxVerifier, digest
 from train.judged import OWN
 from train.lookalikes import generate
 from train.pairs import Pair, Split, plain, scoreboard, split
@@ -31,7 +31,6 @@ from train.vectorhead import Encoder, Judge, VectorHead
 
 HELP: Final = "train the cache's pair verifier from labelled and generated pairs"
 
-INT8: Final = "verifier.int8.onnx"
 HEAD: Final = "head.npy"
 
 QUORA_ROWS: Final = 30_000
@@ -86,18 +85,18 @@ def _network(rows: Sequence[Pair], args: argparse.Namespace) -> Judge:
     tokenizer = EncoderConfig().folder / TOKENIZER
     if not args.evaluate:
         args.out.mkdir(parents=True, exist_ok=True)
-        train(rows, Tokenizer(tokenizer, MAX_TOKENS), args)
-    return OnnxVerifier(args.out / INT8, tokenizer)
+        train(rows, tokenizer, args)
+    return OnnxVerifier(args.out / WEIGHTS, tokenizer)
 
 
-def train(rows: Sequence[Pair], tokenizer: Tokenizer, args: argparse.Namespace) -> None:
+def train(rows: Sequence[Pair], tokenizer: Path, args: argparse.Namespace) -> None:
     """Learn, and write the graph in float32 and in int8."""
     import torch  # noqa: PLC0415 - seconds of import, needed here only
 
     from train import crossencoder, steps  # noqa: PLC0415 - as above
 
     torch.set_num_threads(1)
-    tokens = steps.Tokens(tokenizer)
+    tokens = steps.Tokens(Tokenizer(tokenizer, MAX_TOKENS))
     seen = {token for pair in rows for text in (pair.one, pair.other) for token in tokens[text]}
     kept = crossencoder.vocabulary(seen)
     model = crossencoder.from_minilm(args.layers, kept, args.seed)
@@ -108,7 +107,8 @@ def train(rows: Sequence[Pair], tokenizer: Tokenizer, args: argparse.Namespace) 
     steps.learn(learner, every, args.out / steps.CHECKPOINT)
     whole = args.out / "verifier.fp32.onnx"
     crossencoder.export(model, whole)
-    to_int8(whole, args.out / INT8)
+    to_int8(whole, args.out / WEIGHTS)
+    sign(args.out / WEIGHTS, **{MADE_FOR: digest(tokenizer)})
 
 
 def gathered(

@@ -86,6 +86,13 @@ def to_int8(source: Path, target: Path) -> None:
     )
 
 
+def sign(path: Path, **facts: str) -> None:
+    """Write `facts` into the metadata of the graph at `path`."""
+    model = onnx.load(str(path))
+    helper.set_model_props(model, facts)
+    onnx.save(model, str(path))
+
+
 def to_fp16(source: Path, target: Path) -> None:
     """Write `source` with float16 inside and the same inputs and outputs outside."""
     from onnxruntime.transformers.float16 import (  # noqa: PLC0415 - slow import

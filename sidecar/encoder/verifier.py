@@ -2,6 +2,7 @@
 
 A small cross-encoder in int8, run on the encoder's thread, one pair at a time. What it cannot judge
 (a pair longer than its window, a session that fails) gets no verdict, which the cache takes for no.
+Its folder holds the weights and the risk model that was fitted on its verdicts.
 """
 
 from __future__ import annotations
@@ -21,14 +22,28 @@ FAULTS: Final[tuple[type[Exception], ...]] = (EncoderError, *ORT_FAULTS)
 
 DIGEST_CHARS: Final = 16
 
-WEIGHTS: Final = Path(__file__).with_name("verifier") / "verifier.int8.onnx"
+FOLDER: Final = Path(__file__).with_name("verifier")
+"""Of the verifier that comes along."""
+
+WEIGHTS: Final = "verifier.int8.onnx"
+RISK: Final = "risk.json"
+MADE_FOR: Final = "tokenizer"
+"""In the weights' metadata: the digest of the tokenizer whose ids they know."""
 
 
 class OnnxVerifier:
-    """A session and the encoder's own tokenizer. Not thread-safe: the encoder's thread owns it."""
+    """A session and the encoder's own tokenizer. Not thread-safe: the encoder's thread owns it.
+
+    Attributes:
+        digest: Of its weights: a risk model is fitted on one verifier's verdicts.
+    """
 
     def __init__(self, weights: Path, tokenizer: Path) -> None:
-        """Read both; raises EncoderError if the weights or the tokenizer cannot be used."""
+        """Read both.
+
+        Raises:
+            EncoderError: One of them cannot be used, or they do not belong together.
+        """
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors alone
@@ -40,7 +55,10 @@ class OnnxVerifier:
         except ORT_FAULTS as exc:
             raise EncoderError(f"{weights} is no verifier: {exc}") from exc
         self._tokenizer = Tokenizer(tokenizer, MAX_TOKENS)
-        self.digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:DIGEST_CHARS]
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if metadata.get(MADE_FOR) != digest(tokenizer):
+            raise EncoderError(f"{weights} was made for another tokenizer than {tokenizer}")
+        self.digest = digest(weights)
 
     def verdict(self, kept: str, asked: str) -> float | None:
         """The logit that the answer to `kept` serves `asked`; None: no verdict."""
@@ -52,3 +70,8 @@ class OnnxVerifier:
         except FAULTS:
             return None
         return float(logits[0])
+
+
+def digest(file: Path) -> str:
+    """By which weights and tokenizers are told apart."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_CHARS]

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidecar.encoder.graph import to_int8
+from sidecar.encoder.graph import sign, to_int8
 from sidecar.encoder.tokenizer import Tokenizer
-from sidecar.encoder.verifier import OnnxVerifier
+from sidecar.encoder.verifier import MADE_FOR, OnnxVerifier, digest
+from sidecar.errors import EncoderError
 from tests.sidecar.encoder.tiny import write_tokenizer
 from train.errors import DataError
 from train.pairs import Pair
@@ -75,6 +76,10 @@ def test_it_learns_goes_on_and_is_served_as_it_was_learnt(tokenizer: Path, tmp_p
     assert kept_by(one) == [*range(40), 100]
     export(whole.model, tmp_path / "fp32.onnx")
     to_int8(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
+    for name in ("fp32.onnx", "int8.onnx"):
+        with pytest.raises(EncoderError, match="another tokenizer"):
+            OnnxVerifier(tmp_path / name, tokenizer)
+        sign(tmp_path / name, **{MADE_FOR: digest(tokenizer)})
     report = measured(ROWS, OnnxVerifier(tmp_path / "int8.onnx", tokenizer))
     assert report["auc"]["written"] > 0.95
     exact = OnnxVerifier(tmp_path / "fp32.onnx", tokenizer)

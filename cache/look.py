@@ -1,0 +1,92 @@
+"""Two questions and how near they lie in, the risk that the hit is false out: the second look.
+
+The cheap stage is asked first: the cosine and what the guard sees. What it forbids or finds too
+risky ends there. What is left in doubt is put to the verifier, where there is one, and the risk is
+that of the model that was told the verdict. No verdict is a no: the look fails closed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cache.entry import MissReason
+from cache.errors import RiskModelError
+from cache.guard import Comparison
+from cache.risk import RiskModel
+from cache.verifier import Verifier, clipped
+
+
+class Opinion(NamedTuple):
+    """What the second look found.
+
+    Attributes:
+        risk: Chance in [0, 1] that the kept answer would not serve.
+        reason: Why it may not be served; None if it may.
+        detail: That reason in words.
+        verdict: The verifier's logit; None if it was not asked, or gave none.
+    """
+
+    risk: float
+    reason: MissReason | None
+    detail: str
+    verdict: float | None = None
+
+
+class SecondLook:
+    """The risk models and the verifier, at one bound. The verifier's owner thread owns it.
+
+    Attributes:
+        limit: Risk up to which hits are served; None if the bound cannot be held.
+        is_verified: A verifier is asked.
+    """
+
+    def __init__(
+        self,
+        risk: RiskModel,
+        max_false_hit_rate: float,
+        verified: RiskModel | None = None,
+        verifier: Verifier | None = None,
+    ) -> None:
+        """`verified` and `verifier` come together, or neither.
+
+        Raises:
+            RiskModelError: The model was fitted on another verifier's verdicts, or on none.
+        """
+        if verifier is not None and (verified is None or verified.verifier != verifier.digest):
+            raise RiskModelError("the risk model was not fitted on this verifier's verdicts")
+        self._cheap = risk
+        self._verified = verified if verifier is not None else None
+        self._verifier = verifier
+        self.limit = (self._verified or risk).limit(max_false_hit_rate)
+
+    @property
+    def is_verified(self) -> bool:
+        """A verifier is asked."""
+        return self._verifier is not None
+
+    def opinion(self, kept: str, asked: str, similarity: float, comparison: Comparison) -> Opinion:
+        """What is thought of serving `kept`'s answer for `asked`."""
+        risk = self._cheap.risk(similarity, comparison)
+        if comparison.veto:
+            return Opinion(risk, MissReason.VETO, comparison.veto)
+        if self.limit is None:
+            return _too_risky(risk, None)
+        if self._verifier is None or self._verified is None or comparison.is_restated:
+            return _weighed(risk, self.limit)
+        assert self._verified.doubt is not None  # noqa: S101 - the file's reader refuses it
+        if risk > self._verified.doubt:
+            return _too_risky(risk, self._verified.doubt)
+        verdict = self._verifier.verdict(kept, asked)
+        if verdict is None:
+            return Opinion(risk, MissReason.RISKY, "the verifier gave no verdict")
+        told = self._verified.risk(similarity, comparison, clipped(verdict))
+        return _weighed(told, self.limit)._replace(verdict=verdict)
+
+
+def _weighed(risk: float, limit: float) -> Opinion:
+    return Opinion(risk, None, "") if risk <= limit else _too_risky(risk, limit)
+
+
+def _too_risky(risk: float, limit: float | None) -> Opinion:
+    told = "none" if limit is None else f"{limit:.3f}"
+    return Opinion(risk, MissReason.RISKY, f"risk {risk:.3f} > {told}")
