@@ -206,14 +206,18 @@ class Standing:
                 return State.OFF
         elif self._checked.is_ringing or self._told.is_ringing:
             return State.OFF
-        by_check = shrunk_mean(self._prior_mean, self.wrong, self.right + self.wrong)
         by_feedback = shrunk_mean(self._prior_mean, self.bad, self.hits)
-        return State.TIGHT if max(by_check, by_feedback) > self._bound else State.OPEN
+        return State.TIGHT if max(self.mean, by_feedback) > self._bound else State.OPEN
 
     @property
     def _prior_mean(self) -> float:
         """The calibrated risk of its hits; never above the bound, which calibration promised."""
         return min(self._bound, self.risks / self.hits) if self.hits else self._bound / 2
+
+    @property
+    def mean(self) -> float:
+        """The estimate's value, for less than its interval costs."""
+        return shrunk_mean(self._prior_mean, self.wrong, self.right + self.wrong)
 
     @property
     def estimate(self) -> Estimate:

@@ -35,9 +35,10 @@ MAX_ENTRIES: Final = 20_000
 MAX_QUESTIONS: Final = 32
 """Chosen: promoted for one entry; by then its own risk is drawn down further than they need."""
 
-MAX_WATCHED: Final = 100
+MAX_WATCHED: Final = 40
 MAX_BUSIEST: Final = 10
-"""Chosen: partitions in a report; more is no page that a person reads."""
+"""Chosen: partitions in a report. An interval takes a quarter of a millisecond, on the event loop;
+and more is no page that a person reads."""
 
 TIGHT_RATIO: Final = 0.5
 """Chosen: of the risk limit. The shipped table has no point that shows half the bound, so that the
@@ -69,7 +70,7 @@ class TrustReport:
         wrong: Hits checked and wrong.
         partitions: How many are tracked, by state.
         rejections: Pairs remembered.
-        watched: Those tight or off, the worst first, at most a hundred.
+        watched: Those tight or off, the worst first, at most forty.
         busiest: The others with the most checks and hits, at most ten.
     """
 
@@ -315,20 +316,29 @@ class Trust:
 
     def report(self) -> TrustReport:
         """All that was learnt. Looks at every partition."""
-        reports = [standing.report(partition) for partition, standing in self._partitions]
-        watched = [one for one in reports if one.state is not State.OPEN]
-        watched.sort(key=lambda one: (one.state is State.TIGHT, -one.estimate.value))
-        others = (one for one in reports if one.state is State.OPEN)
-        busiest = nlargest(MAX_BUSIEST, others, key=lambda one: (one.right + one.wrong, one.hits))
+        watched = (one for one in self._partitions if not _is_open(one[1]))
+        others = (one for one in self._partitions if _is_open(one[1]))
         return TrustReport(
             estimate=self.estimate,
             right=self.right,
             wrong=self.wrong,
             partitions={state: self.states[state] for state in State},
             rejections=len(self._rejections),
-            watched=tuple(watched[:MAX_WATCHED]),
-            busiest=tuple(busiest),
+            watched=_reports(nlargest(MAX_WATCHED, watched, key=_badness)),
+            busiest=_reports(nlargest(MAX_BUSIEST, others, key=_evidence)),
         )
+
+
+def _badness(one: tuple[bytes, Standing]) -> tuple[bool, float]:
+    return one[1].state is State.OFF, one[1].mean
+
+
+def _evidence(one: tuple[bytes, Standing]) -> tuple[int, int]:
+    return one[1].right + one[1].wrong, one[1].hits
+
+
+def _reports(some: Iterable[tuple[bytes, Standing]]) -> tuple[PartitionReport, ...]:
+    return tuple(standing.report(partition) for partition, standing in some)
 
 
 def _digest(question: str) -> bytes:
