@@ -35,10 +35,24 @@ def checked(body: object, upstream: str) -> dict[str, Any]:
     choices = body.get("choices") if isinstance(body, dict) else None
     if not isinstance(choices, list) or not choices:
         raise UpstreamGarbled(f"upstream {upstream} sent no choices")
-    if not all(isinstance(choice, dict) and choice.get("message") for choice in choices):
+    if not all(map(_is_choice, choices)):
         raise UpstreamGarbled(f"upstream {upstream} sent a choice without a message")
     assert isinstance(body, dict)  # noqa: S101 - said by the first line
     return body
+
+
+def _is_choice(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict) or not message:
+        return False
+    calls, logprobs = message.get("tool_calls") or [], choice.get("logprobs") or {}
+    return (
+        isinstance(calls, list)
+        and all(isinstance(call, dict) for call in calls)
+        and all(isinstance(call.get("function") or {}, dict) for call in calls)
+        and isinstance(logprobs, dict)
+        and isinstance(choice.get("finish_reason") or "", str)
+    )
 
 
 def kept_body(body: Mapping[str, Any]) -> bytes:
@@ -50,8 +64,9 @@ def kept_body(body: Mapping[str, Any]) -> bytes:
     kept = {name: value for name, value in body.items() if name not in {"id", "created"}}
     usage = kept.get("usage")
     if isinstance(usage, dict):
+        told = usage.get("prompt_tokens_details")
         details = {
-            **(usage.get("prompt_tokens_details") or {}),
+            **(told if isinstance(told, dict) else {}),
             "cached_tokens": usage.get("prompt_tokens", 0),
         }
         kept["usage"] = {**usage, "prompt_tokens_details": details}
@@ -188,8 +203,11 @@ def _merge_list(held: list[Any], more: list[Any]) -> None:
 def tokens(body: Mapping[str, Any], prompt_estimate: int) -> tuple[int, int]:
     """Prompt and completion tokens: the vendor's usage, or an estimate where it gave none."""
     usage = body.get("usage")
-    if isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int):
-        return int(usage.get("prompt_tokens") or 0), usage["completion_tokens"]
+    told = usage if isinstance(usage, dict) else {}
+    tokens_in, tokens_out = told.get("prompt_tokens") or 0, told.get("completion_tokens")
+    # What is no count is no bill: a stranger's minus one would pay the budget back.
+    if all(isinstance(count, int) and count >= 0 for count in (tokens_in, tokens_out)):
+        return int(tokens_in), int(tokens_out or 0)
     return prompt_estimate, estimated_tokens(text(body))
 
 
@@ -204,13 +222,17 @@ def view(body: Mapping[str, Any], tokens_out: int, request: Mapping[str, Any]) -
     choice = body["choices"][0]
     calls = choice["message"].get("tool_calls") or []
     wants_json = (request.get("response_format") or {}).get("type") in _JSON_FORMATS
-    arguments = [call.get("function", {}).get("arguments", "") for call in calls]
-    told = ((choice.get("logprobs") or {}).get("content")) or []
+    arguments = [(call.get("function") or {}).get("arguments", "") for call in calls]
+    told = [
+        float(token["logprob"])
+        for token in ((choice.get("logprobs") or {}).get("content")) or []
+        if isinstance(token, dict) and isinstance(token.get("logprob"), int | float)
+    ]
     return AnswerView(
         text=text(body),
         finish_reason=choice.get("finish_reason") or "",
         tokens_out=tokens_out,
-        logprobs=tuple(float(token["logprob"]) for token in told) or None,
+        logprobs=tuple(told) or None,
         has_tool_calls=bool(calls),
         is_malformed=not all(map(_is_json, arguments))
         or (wants_json and not calls and not _is_json(text(body))),

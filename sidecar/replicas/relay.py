@@ -114,6 +114,6 @@ def _whole(assembler: answer.Assembler, upstream: str) -> dict[str, Any]:
     if not assembler.is_finished:
         raise UpstreamGarbled(f"upstream {upstream} ended before its answer was whole")
     try:
-        return assembler.body()
+        return answer.checked(assembler.body(), upstream)
     except (AttributeError, TypeError) as fault:
         raise UpstreamGarbled(f"upstream {upstream} sent an answer of no known shape") from fault

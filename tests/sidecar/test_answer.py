@@ -103,3 +103,37 @@ def test_malformed_json_is_seen_where_json_was_asked_for() -> None:
     body = {"choices": [{"message": message, "finish_reason": "stop"}]}
     assert answer.view(body, 1, {"response_format": {"type": "json_object"}}).is_malformed
     assert not answer.view(body, 1, {}).is_malformed
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@given(
+    choice=st.fixed_dictionaries(
+        {
+            "message": st.fixed_dictionaries({}, optional={"content": JSON, "tool_calls": JSON}),
+            "finish_reason": JSON,
+            "logprobs": JSON,
+        }
+    ),
+    usage=JSON
+    | st.fixed_dictionaries(
+        {"prompt_tokens": JSON, "completion_tokens": JSON, "prompt_tokens_details": JSON}
+    ),
+)
+def test_a_strangers_json_is_an_answer_or_garbled_and_nothing_else(choice: Any, usage: Any) -> None:
+    """Whatever passes the check can be counted, judged and kept."""
+    body = {"choices": [choice], "usage": usage}
+    try:
+        answer.checked(body, "u")
+    except UpstreamGarbled:
+        return
+    tokens_in, tokens_out = answer.tokens(body, 7)
+    assert min(tokens_in, tokens_out) >= 0
+    answer.view(body, tokens_out, {})
+    answer.kept_body(body)
+    list(answer.chunks(body, include_usage=True))
