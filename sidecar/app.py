@@ -26,6 +26,7 @@ from sidecar.web.listen import Door, MainLoop, ThreadedDoor
 from sidecar.web.middleware import errors_told
 from sidecar.web.openai_api import OpenAIApi
 from sidecar.web.token import OperatorToken
+from sidecar.web.upstreams_api import UpstreamsApi, shut
 
 RESTART_ONLY: Final = ("server", "encoder", "cache", "semantic", "lookup", "disk", "traffic")
 """Sections that shape parts which outlive a reload; a change in them is refused until a restart."""
@@ -102,11 +103,17 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         operator_plane = OperatorPlane(
             readiness=readiness,
             exposition=lasting.metrics.exposition,
+            upstreams=lambda: shut(lasting.fleet.standings()),
             reload=reload_from_afar,
             token=token,
         )
         admin_api = AdminApi(cache=inspection(config, sidecar, lasting), main=main, token=token)
-        operator_routes = [*operator_plane.routes(), *admin_api.routes()]
+        upstreams_api = UpstreamsApi(read=lasting.fleet.standings, token=token)
+        operator_routes = [
+            *operator_plane.routes(),
+            *admin_api.routes(),
+            *upstreams_api.routes(),
+        ]
         operator_door = ThreadedDoor(
             lambda: _application(operator_routes, logger, 1024 * 1024),
             config.server.admin_host,

@@ -37,12 +37,18 @@ class OperatorPlane:
         *,
         readiness: Readiness,
         exposition: Callable[[], bytes],
+        upstreams: Callable[[], str],
         reload: Callable[[], Awaitable[str]],
         token: OperatorToken,
     ) -> None:
-        """`reload` is awaited on the operator plane's loop and must do its work on the main one."""
+        """`reload` is awaited on the operator plane's loop and must do its work on the main one.
+
+        `upstreams` says in a word how they are. It is no part of being ready: a sidecar whose
+        upstreams are all down still serves what it has kept.
+        """
         self._readiness = readiness
         self._exposition = exposition
+        self._upstreams = upstreams
         self._reload = reload
         self._token = token
 
@@ -63,7 +69,8 @@ class OperatorPlane:
     async def ready(self, _request: web.Request) -> web.Response:
         """200 when requests are welcome, else 503: starting, draining."""
         status = 200 if self._readiness.is_ready else 503
-        return json_response({"status": self._readiness.state}, status=status)
+        told = {"status": self._readiness.state, "upstreams": self._upstreams()}
+        return json_response(told, status=status)
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Prometheus' text."""
