@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from heapq import nlargest
 from typing import Final
 
 from cache.entry import Candidate, EntryId, MissReason
@@ -25,6 +24,7 @@ from cache.learnt import Learnt, Proof
 from cache.rejections import Question, Rejections
 from cache.shelf import Shelf
 from cache.standing import NOBODY, Change, Owner, PartitionReport, Standing, State
+from cache.summary import TrustReport, busiest, worst
 
 MAX_PARTITIONS: Final = 10_000
 """Chosen: those with a semantic hit of late; some 1.5 kB each."""
@@ -34,11 +34,6 @@ MAX_ENTRIES: Final = 20_000
 
 MAX_QUESTIONS: Final = 32
 """Chosen: promoted for one entry; by then its own risk is drawn down further than they need."""
-
-MAX_WATCHED: Final = 40
-MAX_BUSIEST: Final = 10
-"""Chosen: partitions in a report. An interval takes a quarter of a millisecond, on the event loop;
-and more is no page that a person reads."""
 
 TIGHT_RATIO: Final = 0.5
 """Chosen: of the risk limit. The shipped table has no point that shows half the bound, so that the
@@ -58,29 +53,6 @@ class Refusal:
 
     reason: MissReason
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrustReport:
-    """All that was learnt, for whoever looks.
-
-    Attributes:
-        estimate: Share of wrong hits over all checked ones, as counted.
-        right: Hits checked and right.
-        wrong: Hits checked and wrong.
-        partitions: How many are tracked, by state.
-        rejections: Pairs remembered.
-        watched: Those tight or off, the worst first, at most forty.
-        busiest: The others with the most checks and hits, at most ten.
-    """
-
-    estimate: Estimate
-    right: int
-    wrong: int
-    partitions: dict[State, int]
-    rejections: int
-    watched: tuple[PartitionReport, ...]
-    busiest: tuple[PartitionReport, ...]
 
 
 def _is_open(standing: Standing) -> bool:
@@ -316,29 +288,15 @@ class Trust:
 
     def report(self) -> TrustReport:
         """All that was learnt. Looks at every partition."""
-        watched = (one for one in self._partitions if not _is_open(one[1]))
-        others = (one for one in self._partitions if _is_open(one[1]))
         return TrustReport(
             estimate=self.estimate,
             right=self.right,
             wrong=self.wrong,
             partitions={state: self.states[state] for state in State},
             rejections=len(self._rejections),
-            watched=_reports(nlargest(MAX_WATCHED, watched, key=_badness)),
-            busiest=_reports(nlargest(MAX_BUSIEST, others, key=_evidence)),
+            watched=worst(self._partitions),
+            busiest=busiest(self._partitions),
         )
-
-
-def _badness(one: tuple[bytes, Standing]) -> tuple[bool, float]:
-    return one[1].state is State.OFF, one[1].mean
-
-
-def _evidence(one: tuple[bytes, Standing]) -> tuple[int, int]:
-    return one[1].right + one[1].wrong, one[1].hits
-
-
-def _reports(some: Iterable[tuple[bytes, Standing]]) -> tuple[PartitionReport, ...]:
-    return tuple(standing.report(partition) for partition, standing in some)
 
 
 def _digest(question: str) -> bytes:

@@ -17,11 +17,16 @@ from loadtest.report import Report, write
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verb:
-    """One thing that the load test does: its help, its flags, and the doing."""
+    """One thing that the load test does: its help, its flags, and the doing.
+
+    Attributes:
+        asks_another: It can be pointed at a sidecar that runs already.
+    """
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     report: Callable[[argparse.Namespace], Coroutine[None, None, Report]]
+    asks_another: bool = True
 
 
 _VERBS: Final = {
@@ -44,6 +49,7 @@ _VERBS: Final = {
         help="hits and wrong hits of streams and traps, the live estimate, and other caches' rules",
         add_arguments=trust.add_arguments,
         report=trust.report,
+        asks_another=False,
     ),
     "kill": Verb(
         help="kill -9 under load and start again: is what was kept still whole and right?",
@@ -80,9 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, verb in _VERBS.items():
-        verb.add_arguments(
-            _with_common(verbs.add_parser(name, help=verb.help, description=verb.help))
-        )
+        parsed = verbs.add_parser(name, help=verb.help, description=verb.help)
+        if verb.asks_another:
+            _add_base_url(parsed)
+        verb.add_arguments(_with_common(parsed))
     simulated = "the simulated vendor: an OpenAI-compatible server that says what it was asked"
     provider.add_arguments(
         _with_common(verbs.add_parser("provider", help=simulated, description=simulated))
@@ -90,13 +97,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _with_common(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _add_base_url(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base-url",
         default="http://127.0.0.1:8080/v1",
         type=lambda url: url.rstrip("/"),
         help="the sidecar's base URL (default http://127.0.0.1:8080/v1)",
     )
+
+
+def _with_common(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of all dice (default 0)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures there")
     return parser

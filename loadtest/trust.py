@@ -69,13 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="look-alikes alone, each after the question that it resembles: written groups, pairs "
         "with labels, and always generated ones",
     )
-    parser.add_argument("--requests", type=int, default=2_000, help="of each stream (default 2000)")
+    parser.add_argument("--requests", type=int, default=3_000, help="of each stream (default 3000)")
     parser.add_argument("--clusters", type=int, default=500, help="popular ones (default 500)")
     parser.add_argument("--distractors", type=float, default=0.5, help="share (default 0.5)")
     parser.add_argument("--exponent", type=float, default=1.0, help="Zipf's (default 1)")
     parser.add_argument("--streams", type=int, default=3, help="seeds, from --seed on (default 3)")
     parser.add_argument("--bound", type=float, default=0.02, help="max_false_hit_rate (0.02)")
-    parser.add_argument("--verify-share", type=float, default=0.2, help="of hits (default 0.2)")
+    parser.add_argument("--verify-share", type=float, default=0.5, help="of hits (default 0.5)")
 
 
 async def report(args: argparse.Namespace) -> Report:

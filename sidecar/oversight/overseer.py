@@ -12,7 +12,8 @@ import orjson
 from cache.entry import Entry, EntryId, Hit, MissReason
 from cache.rejections import Question
 from cache.standing import Owner, State
-from cache.trust import Trust, TrustReport
+from cache.summary import TrustReport
+from cache.trust import Trust
 from sidecar import answer
 from sidecar.ledger import Ledger
 from sidecar.outcome import Outcome
