@@ -13,6 +13,7 @@ from sidecar import __version__, answer, chat
 from sidecar.degraded import MODEL
 from sidecar.ledger import Ledger
 from sidecar.outcome import Attempt, Outcome
+from sidecar.trace import trace
 from sidecar.traffic.record import AttemptRecord, Record, RequestRecord, packed_vector
 
 _EIGHT_PLACES: Final = Decimal("0.00000001")
@@ -110,6 +111,8 @@ class Accounting:
         facts |= {"degraded": ledger.degraded} if ledger.degraded else {}
         if ledger.hit is not None:
             facts |= {"similarity": f"{ledger.hit.similarity:.4f}", "escalations": "0"}
+        elif ledger.cache == "coalesced":
+            pass  # the very same question: nothing of the answer is owed to likeness
         elif ledger.miss is not None and ledger.miss.nearest is not None:
             facts["similarity"] = f"{ledger.miss.nearest:.4f}"
         if ledger.outcome is not None:
@@ -132,6 +135,8 @@ class Accounting:
         if ledger.hit is not None:
             told["x-sidecar-risk"] = f"{ledger.hit.risk:.4f}"
             told["x-sidecar-entry"] = str(ledger.hit.entry.entry_id)
+        if sought := trace(ledger.hit or ledger.miss):
+            told["x-sidecar-trace"] = sought
         if ledger.decision is not None:
             decision = ledger.decision
             told["x-sidecar-tier-reason"] = _joined(decision.reason, decision.detail)
@@ -152,7 +157,7 @@ class Accounting:
         )
 
     def cost_usd(self, ledger: Ledger) -> Decimal:
-        """What this request cost: nothing on a hit, nothing for a follower."""
+        """What this request cost: nothing on a hit, nothing for a follower who is not billed."""
         if ledger.outcome is None or not ledger.pays:
             return Decimal(0)
         return ledger.outcome.cost_usd
@@ -161,7 +166,8 @@ class Accounting:
         """Against answering it at the top tier, taken to use as many tokens; may be negative."""
         top = self._ladder[self._ladder.top].price
         if ledger.hit is not None:
-            return cost(top, ledger.hit.entry.tokens_in, ledger.hit.entry.tokens_out)
+            served_usd = cost(top, ledger.hit.entry.tokens_in, ledger.hit.entry.tokens_out)
+            return served_usd - self.cost_usd(ledger)
         if ledger.outcome is None:
             return Decimal(0)
         served = ledger.outcome.served
@@ -215,7 +221,8 @@ class Accounting:
             probabilities=self._probabilities(ledger),
             propensity=decision.propensity if decision is not None else 1.0,
             quality=aim.quality if aim is not None else None,
-            attempts=self._attempts(ledger) if ledger.pays else (),
+            # On a hit they were answers to another question, whoever is billed for them.
+            attempts=self._attempts(ledger) if ledger.pays and ledger.hit is None else (),
             served_tier=tier,
             served_model=model,
             degraded=ledger.degraded,

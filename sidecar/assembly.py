@@ -43,6 +43,7 @@ from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.errors import ConfigError, EncoderError
 from sidecar.keeper import Keeper
 from sidecar.lookup import Lookup
+from sidecar.nearby import Nearby
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.budget import Budget
 from sidecar.oversight.checks import Checks
@@ -85,6 +86,7 @@ class Lasting:
     trust: Trust
     overseer: Overseer
     coalesce: Coalesce
+    nearby: Nearby
     refreshes: Refreshes
     session: aiohttp.ClientSession
     fleet: Fleet
@@ -127,6 +129,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
             serves_by_meaning=config.semantic.mode == "on",
         ),
         coalesce=lasting.coalesce,
+        nearby=lasting.nearby,
         refreshes=lasting.refreshes,
         router=router,
         quality=quality_of(config.router.quality),
@@ -257,6 +260,13 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
     if config.disk.path:
         path = Path(config.disk.path + SUFFIX)
         await notebook.start(path, encoder.encoder_id, keeper.next_id())
+    nearby = Nearby(
+        owner=batcher,
+        judge=index,
+        trust=trust,
+        budget_s=config.lookup.budget_s,
+        is_on=config.semantic.mode == "on",
+    )
     coalesce = Coalesce()
     stack.push_async_callback(coalesce.close)
     refreshes = Refreshes(metrics, logger)
@@ -288,6 +298,11 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         "Risk up to which hits by meaning are served; 0 where none are",
         lambda: 0.0 if index.why_off() else index.statistics().risk_limit or 0.0,
     )
+    metrics.gauge(
+        "sidecar_coalesce_listeners",
+        "Requests that wait for a climb, whoever leads it",
+        lambda: coalesce.listeners,
+    )
     metrics.gauge("sidecar_in_flight", "Requests inside", lambda: admission.in_flight)
     metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
     metrics.gauge("sidecar_cache_bytes", "Bytes of them", lambda: store.bytes_held)
@@ -304,6 +319,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         trust=trust,
         overseer=overseer,
         coalesce=coalesce,
+        nearby=nearby,
         refreshes=refreshes,
         session=session,
         fleet=fleet,

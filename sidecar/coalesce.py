@@ -41,6 +41,11 @@ class Flight:
         self._payer: object | None = None
 
     @property
+    def listeners(self) -> int:
+        """Who hears it, its leader included."""
+        return self._listeners
+
+    @property
     def has_room(self) -> bool:
         """One more may listen."""
         return self._listeners < MAX_LISTENERS
@@ -49,6 +54,12 @@ class Flight:
     def is_done(self) -> bool:
         """It landed, well or not."""
         return self._task.done()
+
+    @property
+    def is_answered(self) -> bool:
+        """It landed, and well."""
+        task = self._task
+        return task.done() and not task.cancelled() and task.exception() is None
 
     def on_landing(self, call: Callable[[], None]) -> None:
         """Have `call` called once it landed."""
@@ -82,6 +93,11 @@ class Flight:
         """What became of it; raises what the climb raised."""
         # Shielded: a listener that is cancelled must not take the flight along.
         return await asyncio.shield(self._task)
+
+    async def landed(self) -> Outcome | None:
+        """What became of it; None if nothing did, for whoever has another way to go."""
+        await asyncio.wait([self._task])
+        return self._task.result() if self.is_answered else None
 
     async def first(self) -> Told | None:
         """Its first chunk, or None if it landed without one; raises what the climb raised."""
@@ -137,10 +153,20 @@ class Coalesce:
     def __len__(self) -> int:
         return len(self._flights) + len(self._alone)
 
+    @property
+    def listeners(self) -> int:
+        """Who hears a flight, leaders included. Looks at every flight."""
+        return sum(flight.listeners for flight in [*self._flights.values(), *self._alone])
+
+    def find(self, key: bytes) -> Flight | None:
+        """The flight for `key` that may be joined."""
+        flight = self._flights.get(key)
+        return flight if flight is not None and flight.has_room and not flight.is_done else None
+
     def join(self, key: bytes | None, start: Start) -> tuple[Flight, bool]:
         """The flight for `key`, and whether the caller leads it; None is never shared."""
-        flight = self._flights.get(key) if key is not None else None
-        if flight is not None and flight.has_room and not flight.is_done:
+        flight = self.find(key) if key is not None else None
+        if flight is not None:
             return flight, False
         flight = Flight(start)
         if key is None or key in self._flights:

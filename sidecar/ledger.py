@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-from cache.entry import Hit, Miss
+from cache.entry import Entry, Hit, Miss
 from cache.key import Keys
 from cache.policy import Permit
 from router.decision import Decision
@@ -50,6 +50,22 @@ class Inquiry:
     drill: Drill | None = None
 
 
+class FlightGroup(NamedTuple):
+    """All in which two requests must be equal for one to follow the other by meaning.
+
+    Attributes:
+        partition: All of the request but the last question, the caller and his options included.
+        epoch: The newest invalidation when it was aimed.
+        allowed: Places on the ladder.
+        quality: The point on the cost-quality curve.
+    """
+
+    partition: bytes
+    epoch: int
+    allowed: tuple[int, ...]
+    quality: float
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Aim:
     """What was settled before anything was looked up or asked.
@@ -73,6 +89,14 @@ class Aim:
         """Whom it may share a climb with: nobody from before an invalidation."""
         return self.keys.fingerprint + self.epoch.to_bytes(8, "big")
 
+    @property
+    def flight_group(self) -> FlightGroup | None:
+        """Whom it may share a climb with by meaning; None if with nobody."""
+        permit, partition = self.permit, self.keys.partition
+        if partition is None or not (permit.read and permit.write and permit.semantic):
+            return None
+        return FlightGroup(partition, self.epoch, tuple(self.target.allowed), self.quality)
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Ledger:
@@ -91,6 +115,7 @@ class Ledger:
         relayed_place: The tier whose stream is being relayed as it comes.
         pays: This request is billed for the climb; of all who share it, one is.
         kept_id: The id under which the answer was kept.
+        shareable: The answer that it led to, as it is kept; None if no other may be given it.
         status: HTTP status that the caller gets.
         error: The fault's class; empty if answered.
         is_closed: Accounting has seen it.
@@ -108,6 +133,7 @@ class Ledger:
     relayed_place: int | None = None
     pays: bool = True
     kept_id: int | None = None
+    shareable: Entry | None = None
     status: int = 200
     error: str = ""
     is_closed: bool = False

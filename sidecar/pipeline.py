@@ -23,12 +23,13 @@ from cache.entry import Entry, Hit, Miss, MissReason
 from cache.key import Scope, keys
 from cache.policy import CacheConfig, CacheControl, permit, storable
 from cache.prompt import prompt_version
+from cache.rejections import Question
 from router.decision import Decision, Task
 from router.errors import RouterError
 from router.tiers import Ladder
 from sidecar import answer
 from sidecar.accounting import Accounting
-from sidecar.coalesce import Coalesce
+from sidecar.coalesce import Coalesce, Flight
 from sidecar.deadline import Deadline
 from sidecar.degraded import StaticAnswers, static_body
 from sidecar.dispatch import Dispatch, Job, Publish
@@ -43,6 +44,7 @@ from sidecar.ledger import (
     Ledger,
 )
 from sidecar.lookup import Lookup
+from sidecar.nearby import Nearby, Underway
 from sidecar.outcome import Outcome
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.overseer import Overseer
@@ -54,6 +56,10 @@ from sidecar.targets import Targets
 
 REFRESH_S: Final = 120.0
 """Chosen: a refresh has nobody waiting; two minutes outlast a long answer of a large model."""
+
+MAX_FOLLOWED: Final = 2
+"""Chosen: flights that one request follows by meaning. When a leader fails, all who followed would
+ask at once; so they follow one more. A second failure is no accident: nobody waits for a third."""
 
 _NOT_THE_CALLERS: Final = frozenset({408, 429})
 """Statuses under 500 that say nothing against the request: it came too slowly, or too often."""
@@ -89,6 +95,7 @@ class Pipeline:
     encoder_id: str
     lookup: Lookup
     coalesce: Coalesce
+    nearby: Nearby
     refreshes: Refreshes
     router: Router
     quality: float
@@ -237,6 +244,8 @@ class Pipeline:
     async def _ask(self, ledger: Ledger, aim: Aim) -> Reply:
         """Lead or follow a climb until it says something."""
         is_shared = aim.permit.read and aim.permit.write
+        if (hit := await self._follow(ledger, aim)) is not None:
+            return self._tell_hit(ledger, hit, "coalesced")
         while True:
             # Between this look and the join nothing is awaited: see coalesce.py.
             if (hit := self._look_exact(ledger, aim)) is not None:
@@ -246,7 +255,9 @@ class Pipeline:
                 lambda publish: self._climb(ledger, aim, publish),
             )
             ledger.pays = leads
-            if not leads:
+            if leads:
+                self._be_followed(ledger, aim, flight)
+            else:
                 ledger.cache = "coalesced"
             try:
                 return await self.replies.heard(ledger, flight, leads=leads)
@@ -254,6 +265,33 @@ class Pipeline:
                 # The leader's time ran out; a follower with time left tries for itself.
                 if leads or ledger.inquiry.deadline.remaining_s() <= 0.0:
                     raise
+
+    async def _follow(self, ledger: Ledger, aim: Aim) -> Hit | None:
+        """The answer to a question in flight that means the same; None: ask for yourself."""
+        group, asked, inquiry = aim.flight_group, _asked(ledger), ledger.inquiry
+        for _ in range(MAX_FOLLOWED):
+            if group is None or asked is None or self.coalesce.find(aim.flight_key) is not None:
+                return None
+            found = await self.nearby.find(
+                group,
+                asked,
+                min_similarity=inquiry.options.similarity,
+                deadline=inquiry.deadline,
+            )
+            if found is None:
+                return None
+            hit = await self.nearby.follow(group, found, asked, ledger)
+            if hit is not None and not self.keeper.epochs.voids(hit.entry):
+                return hit
+            if found.underway.flight.is_answered:
+                return None  # an answer that may not be shared: the next one's would be no better
+        return None
+
+    def _be_followed(self, ledger: Ledger, aim: Aim, flight: Flight) -> None:
+        """Let those whose question means the same follow this one's flight."""
+        group, asked = aim.flight_group, _asked(ledger)
+        if group is not None and asked is not None:
+            self.nearby.add(group, Underway(flight, asked, ledger))
 
     async def _climb(self, ledger: Ledger, aim: Aim, publish: Publish) -> Outcome:
         """Decide, ask, keep. Runs in the flight's own task, as the leader's."""
@@ -335,6 +373,8 @@ class Pipeline:
         )
         if self.keeper.keep(entry):
             ledger.kept_id = entry_id
+        if not self.keeper.epochs.voids(entry):
+            ledger.shareable = entry
 
     def _fail(self, ledger: Ledger, status: int, error: str) -> None:
         ledger.status, ledger.error = status, error
@@ -344,6 +384,14 @@ class Pipeline:
 def _has_meaning(miss: Miss | None) -> bool:
     """The question was embedded whole: a vector of half of it would stand for what it is not."""
     return miss is not None and miss.vector is not None and miss.reason is not MissReason.NO_MEANING
+
+
+def _asked(ledger: Ledger) -> Question | None:
+    """The question that may be compared by meaning, with its vector."""
+    miss, text = ledger.miss, ledger.inquiry.request.question
+    if text is None or miss is None or miss.vector is None or not _has_meaning(miss):
+        return None
+    return Question(text, miss.vector)
 
 
 def _is_the_callers(fault: SidecarError) -> bool:

@@ -65,6 +65,12 @@ class Metrics:
         self._misses = Counter(
             "sidecar_misses", "Misses of the semantic tier by reason", ["reason"], registry=registry
         )
+        self._coalesced = Counter(
+            "sidecar_coalesced",
+            "Requests answered by another one's climb, by what made them alike",
+            ["by"],
+            registry=registry,
+        )
         self._errors = Counter(
             "sidecar_errors", "Requests that ended in an error", ["error"], registry=registry
         )
@@ -221,6 +227,8 @@ class Metrics:
             self._errors.labels(ledger.error).inc()
         if ledger.miss is not None:
             self._misses.labels(ledger.miss.reason.value).inc()
+        if ledger.cache == "coalesced":
+            self._coalesced.labels("key" if ledger.hit is None else "meaning").inc()
         if ledger.hit is not None and ledger.hit.kind == "semantic":
             self._similarity.observe(ledger.hit.similarity)
             self._risk.inc(ledger.hit.risk)
