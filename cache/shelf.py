@@ -28,6 +28,8 @@ class Shelf(Generic[K, V]):
         self._can_spare = can_spare
         self._tenants: dict[K, str] = {}
         self._rows: dict[str, OrderedDict[K, V]] = {}
+        self._with: dict[int, dict[str, None]] = {}  # by how many they hold, the tenants
+        self._most = 0
 
     def __len__(self) -> int:
         return len(self._tenants)
@@ -49,7 +51,9 @@ class Shelf(Generic[K, V]):
         """Hold `value`, as the last one used; what had to leave for it."""
         self.pop(key)
         self._tenants[key] = tenant
-        self._rows.setdefault(tenant, OrderedDict())[key] = value
+        row = self._rows.setdefault(tenant, OrderedDict())
+        row[key] = value
+        self._counted(tenant, len(row) - 1, len(row))
         return self._evicted() if len(self) > self._size else None
 
     def pop(self, key: K) -> V | None:
@@ -59,16 +63,28 @@ class Shelf(Generic[K, V]):
             return None
         row = self._rows[tenant]
         value = row.pop(key)
+        self._counted(tenant, len(row) + 1, len(row))
         if not row:
             del self._rows[tenant]
         return value
+
+    def _counted(self, tenant: str, before: int, after: int) -> None:
+        """Who holds the most is known at once, however many tenants there are."""
+        if before:
+            del self._with[before][tenant]
+            if not self._with[before]:
+                del self._with[before]
+        if after:
+            self._with.setdefault(after, {})[tenant] = None
+        # One more or one less: the most is where it was, or one beside it.
+        self._most = max(self._most, after) if self._most in self._with else after
 
     def keys_of(self, tenant: str | None) -> list[K]:
         """The keys of one tenant; of all for None."""
         return list(self._tenants) if tenant is None else list(self._rows.get(tenant, ()))
 
     def _evicted(self) -> tuple[K, V]:
-        row = max(self._rows.values(), key=len)
+        row = self._rows[next(iter(self._with[self._most]))]
         oldest = islice(row.items(), min(_LOOKS, len(row) - 1))  # never the one that came last
         key = next((key for key, value in oldest if self._can_spare(value)), next(iter(row)))
         value = self.pop(key)

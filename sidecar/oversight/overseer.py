@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -11,6 +10,7 @@ import orjson
 
 from cache.entry import Entry, EntryId, Hit, MissReason
 from cache.rejections import Question
+from cache.shelf import Shelf
 from cache.standing import Owner, State
 from cache.summary import TrustReport
 from cache.trust import Trust
@@ -24,8 +24,8 @@ from sidecar.oversight.sameness import contradicts
 from sidecar.traffic.record import FeedbackRecord
 
 MAX_SEEN: Final = 5_000
-"""Chosen: requests that feedback finds again, the oldest leaving; 400 bytes each, and two vectors
-where it was a semantic hit: some 17 MB at most."""
+"""Chosen: requests that feedback finds again, the oldest of the busiest tenant leaving; 400 bytes
+each, and two vectors where it was a semantic hit: some 17 MB at most."""
 
 WATCHED_SHARE: Final = 0.2
 """Chosen: of the hits of a tight partition. At a hundredth, the two checks more that may shut it
@@ -79,7 +79,7 @@ class Overseer:
         self._find = find
         self._verify_share = verify_share
         self._dice = dice
-        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._seen: Shelf[str, _Seen] = Shelf(MAX_SEEN)
 
     def served(self, ledger: Ledger, asking: Asking) -> None:
         """A hit is about to go out."""
@@ -126,16 +126,14 @@ class Overseer:
         return max(self._verify_share, WITHHELD_SHARE)
 
     def _see(self, ledger: Ledger, seen: _Seen) -> None:
-        self._seen[ledger.inquiry.request_id] = seen
-        if len(self._seen) > MAX_SEEN:
-            self._seen.popitem(last=False)
+        self._seen.put(ledger.inquiry.request_id, seen, seen.tenant)
 
     def feedback(self, record: FeedbackRecord) -> None:
         """Somebody said what he thought of an answer; only its own tenant is believed, and once."""
         seen = self._seen.get(record.request_id)
         if seen is None or seen.tenant != record.tenant or not self._is_bad(record, seen):
             return
-        del self._seen[record.request_id]
+        self._seen.pop(record.request_id)
         if seen.pair is not None:
             self._findings.bad(seen.partition, seen.entry_id, *seen.pair, seen.tenant)
         else:

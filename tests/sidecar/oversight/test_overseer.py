@@ -196,6 +196,16 @@ def test_requests_are_held_in_mind_for_a_while() -> None:
     assert not scene.kept
 
 
+def test_a_busy_tenant_pushes_out_its_own_requests() -> None:
+    """Feedback of a quiet one is still heard."""
+    scene = Scene()
+    scene.serve("quiet", tenant="q")
+    for number in range(MAX_SEEN + 1):
+        scene.serve(str(number), tenant="busy")
+    scene.overseer.feedback(said("quiet", tenant="q", score=0.0))
+    assert not scene.kept
+
+
 async def test_only_the_drawn_are_checked() -> None:
     """A draw below the share."""
     draws = iter([0.2, 0.05, 0.1, 0.0])
