@@ -32,6 +32,7 @@ class MissReason(Enum):
     NOTHING_NEAR = "nothing_near"  # the nearest entry lies below the similarity threshold
     VETO = "veto"  # near, and yet a number, name, negation or the like differs
     RISKY = "risky"  # near, and yet the chance of a false hit is above the bound
+    COLD = "cold"  # the partition is being read from disk
     GONE = "gone"  # found in the index, evicted or expired in the store
     OFF = "off"  # the semantic tier is switched off
     OVER_BUDGET = "over_budget"  # lookup took longer than it may
@@ -94,6 +95,7 @@ class Hit:
         risk: Calibrated chance that the hit is false, in [0, 1]; 0.0 for an exact hit.
         vector: Of the question that was asked; None for an exact hit.
         found: What it was chosen from; None for an exact hit.
+        store: Where the entry was found.
     """
 
     kind: Literal["exact", "semantic"]
@@ -102,6 +104,7 @@ class Hit:
     risk: float = 0.0
     vector: Vector | None = field(default=None, compare=False, repr=False)
     found: Found | None = field(default=None, compare=False, repr=False)
+    store: Literal["memory", "disk"] = "memory"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,11 +131,19 @@ class Miss:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One near entry, judged. Ordered best first in `Found.accepted`."""
+    """One near entry, judged. Ordered best first in `Found.accepted`.
+
+    Attributes:
+        entry_id: Of the entry.
+        similarity: Cosine to its question, in [-1, 1].
+        risk: Calibrated chance that the hit is false, in [0, 1].
+        below: The entry itself, where it was read from disk; None where memory held it.
+    """
 
     entry_id: EntryId
     similarity: float
     risk: float
+    below: Entry | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

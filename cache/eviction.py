@@ -55,26 +55,29 @@ class Pool:
 
     def admit(
         self, entry_id: EntryId, size_bytes: int, worth_usd: float, uses: int = 1
-    ) -> list[EntryId]:
+    ) -> dict[EntryId, int]:
         """Take an entry in; who must leave for it: others, or itself alone, if it is worth less.
+
+        With each, how often it had been used.
 
         `uses` are those of the entry that it replaces, if it replaces one.
         """
         if size_bytes > self.max_bytes:
-            return [entry_id]
+            return {entry_id: uses}
         usd_per_byte = worth_usd / size_bytes
         priority = self._floor + uses * usd_per_byte
         leaving = self._leaving(size_bytes, priority)
         if leaving is None:
             self._floor = max(self._floor, priority)
-            return [entry_id]
+            return {entry_id: uses}
+        gone = {}
         for each in leaving:
             self._floor = max(self._floor, self._places[each].priority)
-            self.drop(each)
+            gone[each] = self.drop(each)
         self._places[entry_id] = _Place(size_bytes, usd_per_byte, uses, priority)
         self.bytes_held += size_bytes
         heapq.heappush(self._heap, (priority, entry_id))
-        return leaving
+        return gone
 
     def _leaving(self, size_bytes: int, priority: float) -> list[EntryId] | None:
         """Who makes room for `size_bytes`; None if that would cost more than it brings."""

@@ -1,18 +1,26 @@
 """Unit vectors in, the ids of the nearest entries out.
 
-One index a partition. Most partitions hold an entry or two (a conversation's earlier turns are part
-of what partitions it), a few hold nearly everything. Plain numpy rows were tried for the small ones
-and dropped: a flat FAISS index of one row takes 7 microseconds to make and 300 bytes beside its
-row, and answers sooner at every size (1 row 3 against 5 microseconds, 64 rows 4 against 26, 20,000
-rows 670 against 1,070; one thread, 384 dimensions, AMD EPYC).
+One index a partition, in one of two layouts over one code. The code is a byte a dimension over a
+fixed range, so that a row may go from one layout to the other as it is, and 384 dimensions take 384
+bytes; whoever searches compares what is found with the vectors themselves (`cache.semantic`).
+Rows in a row are for the many small partitions: nothing is trained, a search reads them all, and
+one row takes 3 microseconds. Rows in cells are for the few large ones, see `CellIndex`.
+
+Full precision was tried for the rows and dropped: four times the memory, and no faster anywhere (64
+rows 4 microseconds either way, 16,000 rows 862 against 219, 32,000 rows 2,477 against 428; one
+thread, 384 dimensions, AMD EPYC with others at work on it).
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import sqrt
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from cache.entry import EntryId, Vector
 from cache.errors import CacheError, DuplicateEntry
@@ -23,6 +31,36 @@ faiss.omp_set_num_threads(1)
 FAISS_FAULTS: Final = (RuntimeError, ValueError, TypeError, AssertionError, MemoryError)
 """What FAISS raises: its own C++ exceptions come as RuntimeError, the rest are its wrapper's."""
 
+Codes = NDArray[np.uint8]
+"""Shape (n, dim): unit vectors, a byte a dimension."""
+
+_Item = TypeVar("_Item", np.int64, np.int32)
+
+Ids = NDArray[np.int64]
+"""Shape (n,): entry ids."""
+
+_RANGE: Final = 8.0
+"""Chosen: a code spans eight times what a component of a unit vector has on average, 1 / sqrt(dim),
+to either side. At 384 dimensions a cosine is off by 0.001 for it; Measured: `python -m sidecar
+cache bench`, no component of 100,000 questions lies outside."""
+
+MAX_TRAINING_ROWS: Final = 131_072
+"""Chosen: 200 MB for as long as the training takes; 32 rows a cell at a million."""
+
+_ROUNDS: Final = 8
+"""Chosen: of k-means; ten more bring no recall that could be told from noise."""
+
+_CELLS_PER_ROOT: Final = 6.0
+"""Source: https://github.com/facebookresearch/faiss/wiki/Guidelines-to-choose-an-index: 4 to 16
+times the square root of the number of rows."""
+
+PROBES: Final = 128
+"""Chosen: cells that a search looks into; with them a search among a million takes 0.8 ms and
+finds the nearest 995 times of 1,000 where it is near enough to matter. See docs/cache.md."""
+
+_PART_ROWS: Final = 8_192
+"""Chosen: rows copied at a time: 3 MB, a millisecond."""
+
 
 class Neighbour(NamedTuple):
     """One kept vector, and its cosine similarity to the one asked about, in [-1, 1]."""
@@ -31,11 +69,27 @@ class Neighbour(NamedTuple):
     similarity: float
 
 
+class Rows(NamedTuple):
+    """Kept vectors as they are kept.
+
+    Attributes:
+        ids: (n,) int64.
+        codes: (n, dim) uint8.
+    """
+
+    ids: Ids
+    codes: Codes
+
+
 class VectorIndex(Protocol):
     """What the cache asks of an index. Not thread-safe: one thread owns it."""
 
     def __len__(self) -> int:
         """How many vectors are kept."""
+        ...
+
+    def __contains__(self, entry_id: EntryId) -> bool:
+        """A vector is kept under `entry_id`."""
         ...
 
     def add(self, entry_id: EntryId, vector: Vector) -> None:
@@ -52,13 +106,16 @@ class VectorIndex(Protocol):
 
 
 class ExactIndex:
-    """Compares with every kept vector: the oracle that FaissIndex is tested against."""
+    """Compares with every kept vector: the oracle that the others are tested against."""
 
     def __init__(self) -> None:
         self._vectors: dict[EntryId, Vector] = {}
 
     def __len__(self) -> int:
         return len(self._vectors)
+
+    def __contains__(self, entry_id: EntryId) -> bool:
+        return entry_id in self._vectors
 
     def add(self, entry_id: EntryId, vector: Vector) -> None:
         """See VectorIndex."""
@@ -81,65 +138,307 @@ class ExactIndex:
         return [Neighbour(ids[row], float(similarities[row])) for row in best]
 
 
-class FaissIndex:
-    """Compares with every kept vector too, at FAISS's speed.
+class RowIndex:
+    """Rows in a row: compares with every code, and misses nothing but by the code's rounding.
 
-    Flat and not a graph or cells: it misses nothing, and removes for real. The last row takes the
-    place of a removed one, so that removal moves one vector and not all that follow (at 100,000
-    rows 0.13 ms against 8).
+    The last row takes the place of a removed one, so that removal moves one row and not all that
+    follow. An id is found by looking through them: 10 microseconds at 32,000, and no map to keep.
     """
 
-    __slots__ = ("_flat", "_ids", "_places")
+    __slots__ = ("_coder", "_count", "_ids")
 
-    def __init__(self) -> None:
-        self._flat: faiss.IndexFlatIP | None = None  # made when the dimension is known
-        self._ids: list[EntryId] = []  # by row
-        self._places: dict[EntryId, int] = {}  # the same the other way round
+    def __init__(self, dim: int) -> None:
+        self._coder = _coder(dim)
+        self._ids: Ids = np.empty(4, np.int64)  # by row; those from `_count` on are spare
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return self._count
+
+    def __contains__(self, entry_id: EntryId) -> bool:
+        return self._row(entry_id) is not None
+
+    @property
+    def bytes_held(self) -> int:
+        """What codes and ids take, spare room included."""
+        return 2 * int(self._coder.code_size) * self._count + self._ids.nbytes
+
+    @property
+    def parts(self) -> int:
+        """In how many parts it is copied."""
+        return 1
+
+    def copy(self, part: int, parts: int) -> Rows:
+        """One of `parts` parts, as it is now: its rows are copied whole or not at all."""
+        assert (part, parts) == (0, 1)  # noqa: S101 - see `parts`
+        return Rows(self._ids[: self._count].copy(), self._codes().copy())
 
     def add(self, entry_id: EntryId, vector: Vector) -> None:
         """See VectorIndex; raises CacheError if FAISS refuses."""
-        if entry_id in self._places:
+        if entry_id in self:
             raise DuplicateEntry(entry_id)
-        try:
-            if self._flat is None:
-                self._flat = faiss.IndexFlatIP(len(vector))
-            self._flat.add(vector[np.newaxis])  # (1, dim)
-        except FAISS_FAULTS as fault:
-            raise CacheError(f"the index did not take entry {entry_id}: {fault}") from fault
-        self._places[entry_id] = len(self._ids)
-        self._ids.append(entry_id)
+        with _translated(f"take entry {entry_id}"):
+            self._coder.add(vector[np.newaxis])  # (1, dim)
+        self._append(np.array([entry_id]))
+
+    def take(self, rows: Rows) -> None:
+        """Keep rows of another index; none of their ids is kept here. Raises CacheError."""
+        with _translated(f"take {len(rows.ids)} rows"):
+            self._coder.add_sa_codes(np.ascontiguousarray(rows.codes))
+        self._append(rows.ids)
 
     def remove(self, entry_id: EntryId) -> None:
         """See VectorIndex; raises CacheError if FAISS refuses."""
-        place = self._places.get(entry_id)
-        if place is None or self._flat is None:
+        row = self._row(entry_id)
+        if row is None:
             return
-        last = len(self._ids) - 1
-        try:
-            flat = faiss.rev_swig_ptr(self._flat.get_xb(), self._flat.ntotal * self._flat.d)
-            rows = flat.reshape(self._flat.ntotal, self._flat.d)  # a view: writing moves the row
-            rows[place] = rows[last]
-            self._flat.remove_ids(faiss.IDSelectorRange(last, last + 1))
-        except FAISS_FAULTS as fault:
-            raise CacheError(f"the index did not let go of entry {entry_id}: {fault}") from fault
-        moved = self._ids[place] = self._ids[last]
-        self._places[moved] = place
-        self._ids.pop()
-        del self._places[entry_id]
+        last = self._count - 1
+        with _translated(f"let go of entry {entry_id}"):
+            codes = self._codes()
+            codes[row] = codes[last]
+            self._coder.remove_ids(faiss.IDSelectorRange(last, last + 1))
+        self._ids[row] = self._ids[last]
+        self._count = last
 
     def nearest(self, vector: Vector, k: int) -> list[Neighbour]:
         """See VectorIndex; raises CacheError if FAISS refuses."""
-        if self._flat is None or not self._ids:
+        if not self._count:
             return []
-        try:
-            similarities, rows = self._flat.search(vector[np.newaxis], min(k, len(self._ids)))
-        except FAISS_FAULTS as fault:
-            raise CacheError(f"the index could not be searched: {fault}") from fault
-        found = [
-            Neighbour(self._ids[row], float(similarity))
-            for row, similarity in zip(rows[0], similarities[0], strict=True)
-        ]
-        return sorted(found, key=lambda one: (-one.similarity, one.entry_id))
+        with _translated("be searched"):
+            similarities, rows = self._coder.search(vector[np.newaxis], min(k, self._count))
+        return _neighbours(self._ids[rows[0]], similarities[0])
+
+    def oldest(self, count: int) -> list[EntryId]:
+        """The ids that were given out first."""
+        return [int(entry_id) for entry_id in np.sort(self._ids[: self._count])[:count]]
+
+    def _codes(self) -> Codes:
+        """A view: writing to it moves rows."""
+        shape = self._count, int(self._coder.code_size)
+        if not self._count:
+            return np.empty(shape, np.uint8)
+        codes: Codes = faiss.rev_swig_ptr(self._coder.codes.data(), shape[0] * shape[1])
+        return codes.reshape(shape)
+
+    def _row(self, entry_id: EntryId) -> int | None:
+        found = np.flatnonzero(self._ids[: self._count] == entry_id)
+        return int(found[0]) if len(found) else None
+
+    def _append(self, ids: Ids) -> None:
+        end = self._count + len(ids)
+        self._ids = _with_room(self._ids, end)
+        self._ids[self._count : end] = ids
+        self._count = end
+
+
+class CellIndex:
+    """Rows in cells: compares with the codes of those cells whose centres are nearest.
+
+    FAISS keeps the cells; which row is in which stands here, in two arrays in the order of the ids
+    (12 bytes a row; FAISS's own map takes 48 and stands still to grow). Ids rise, so that a new one
+    is nearly always the last. A removed row's place is taken by the last of its cell.
+    """
+
+    __slots__ = ("_cells", "_coder", "_count", "_ids", "_ivf", "_lists", "_live")
+
+    def __init__(self, centres: NDArray[np.float32], probes: int) -> None:
+        """`centres`: (cells, dim) float32, unit length; `probes` of them are looked into."""
+        dim = centres.shape[1]
+        self._coder = _coder(dim)
+        quantizer = faiss.IndexFlatIP(dim)
+        quantizer.add(centres)
+        kind, metric = faiss.ScalarQuantizer.QT_8bit_uniform, faiss.METRIC_INNER_PRODUCT
+        by_residual = False  # a code says the same in every cell
+        self._ivf = faiss.IndexIVFScalarQuantizer(
+            quantizer, dim, len(centres), kind, metric, by_residual
+        )
+        self._ivf.sq = self._coder.sq
+        self._ivf.is_trained, self._ivf.nprobe = True, min(probes, len(centres))
+        lists = self._ivf.invlists
+        assert lists is not None  # noqa: S101 - an index without lists is none
+        self._lists = faiss.downcast_InvertedLists(lists)
+        self._ids: Ids = np.empty(4, np.int64)  # rising; those from `_count` on are spare
+        self._cells = np.empty(4, np.int32)  # of the id at the same place; -1 if it was removed
+        self._count = self._live = 0
+
+    def __len__(self) -> int:
+        return self._live
+
+    def __contains__(self, entry_id: EntryId) -> bool:
+        place = self._place(entry_id)
+        return self._holds(place, entry_id) and self._cells[place] >= 0
+
+    @property
+    def bytes_held(self) -> int:
+        """What codes, ids and the map take, spare room included."""
+        each = int(self._ivf.code_size) + self._ids.itemsize
+        return int(1.5 * each * self._live) + self._ids.nbytes + self._cells.nbytes
+
+    @property
+    def parts(self) -> int:
+        """In how many parts it is copied."""
+        return min(int(self._ivf.nlist), 1 + self._live // _PART_ROWS)
+
+    def copy(self, part: int, parts: int) -> Rows:
+        """One of `parts` parts, as it is now: some of the cells."""
+        cells = range(part, int(self._ivf.nlist), parts)
+        views = [self._cell(cell) for cell in cells]
+        return Rows(*(np.concatenate(columns) for columns in zip(*views, strict=True)))
+
+    def add(self, entry_id: EntryId, vector: Vector) -> None:
+        """See VectorIndex; raises CacheError if FAISS refuses."""
+        if entry_id in self:
+            raise DuplicateEntry(entry_id)
+        with _translated(f"take entry {entry_id}"):
+            code = self._coder.sa_encode(vector[np.newaxis])  # (1, dim)
+            cells = self._ivf.quantizer.search(vector[np.newaxis], 1)[1][0]
+        self._put(np.array([entry_id]), code, cells)
+
+    def take(self, rows: Rows) -> None:
+        """Keep rows of another index; none of their ids is kept here. Raises CacheError."""
+        if not len(rows.ids):
+            return
+        with _translated(f"take {len(rows.ids)} rows"):
+            vectors = self._coder.sa_decode(np.ascontiguousarray(rows.codes))
+            cells = self._ivf.quantizer.search(vectors, 1)[1][:, 0]
+        order = np.argsort(rows.ids)
+        self._put(rows.ids[order], rows.codes[order], cells[order])
+
+    def _put(self, ids: Ids, codes: Codes, cells: Ids) -> None:
+        """`ids` rise."""
+        order = np.argsort(cells, kind="stable")
+        starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
+        for group in np.split(order, starts[1:]):
+            those, them = np.ascontiguousarray(ids[group]), np.ascontiguousarray(codes[group])
+            self._lists.add_entries(
+                int(cells[group[0]]), len(group), faiss.swig_ptr(those), faiss.swig_ptr(them)
+            )
+        self._ivf.ntotal += len(ids)
+        self._live += len(ids)
+        self._map(ids, cells)
+
+    def _map(self, ids: Ids, cells: Ids) -> None:
+        is_in_order = not self._count or bool(self._ids[self._count - 1] < ids[0])
+        if not is_in_order:
+            self._close_ranks()  # lest an id that comes back stand beside its own empty place
+        count, end = self._count, self._count + len(ids)
+        self._ids, self._cells = _with_room(self._ids, end), _with_room(self._cells, end)
+        self._ids[count:end], self._cells[count:end] = ids, cells
+        if not is_in_order:
+            order = np.argsort(self._ids[:end], kind="stable")
+            self._ids[:end], self._cells[:end] = self._ids[order], self._cells[order]
+        self._count = end
+
+    def remove(self, entry_id: EntryId) -> None:
+        """See VectorIndex; raises CacheError if FAISS refuses."""
+        if entry_id not in self:
+            return
+        place = self._place(entry_id)
+        cell = int(self._cells[place])
+        with _translated(f"let go of entry {entry_id}"):
+            ids, codes = self._cell(cell)
+            row, last = int(np.flatnonzero(ids == entry_id)[0]), len(ids) - 1
+            ids[row], codes[row] = ids[last], codes[last]
+            self._lists.resize(cell, last)
+        self._ivf.ntotal -= 1
+        self._live -= 1
+        self._cells[place] = -1
+        if self._count > 2 * self._live + 64:
+            self._close_ranks()
+
+    def _close_ranks(self) -> None:
+        kept = self._cells[: self._count] >= 0
+        self._ids, self._cells = self._ids[: self._count][kept], self._cells[: self._count][kept]
+        self._count = len(self._ids)
+
+    def nearest(self, vector: Vector, k: int) -> list[Neighbour]:
+        """See VectorIndex; raises CacheError if FAISS refuses."""
+        with _translated("be searched"):
+            similarities, ids = self._ivf.search(vector[np.newaxis], k)
+        is_found = ids[0] >= 0
+        return _neighbours(ids[0][is_found], similarities[0][is_found])
+
+    def oldest(self, count: int) -> list[EntryId]:
+        """The ids that were given out first."""
+        kept = np.flatnonzero(self._cells[: self._count] >= 0)[:count]
+        return [int(entry_id) for entry_id in self._ids[kept]]
+
+    def _cell(self, cell: int) -> Rows:
+        """Views: writing to them moves rows."""
+        size, dim = self._lists.list_size(cell), int(self._ivf.d)
+        if not size:
+            return Rows(np.empty(0, np.int64), np.empty((0, dim), np.uint8))
+        ids = faiss.rev_swig_ptr(self._lists.get_ids(cell), size)
+        codes = faiss.rev_swig_ptr(self._lists.get_codes(cell), size * dim)
+        return Rows(ids, codes.reshape(size, dim))
+
+    def _place(self, entry_id: EntryId) -> int:
+        return int(np.searchsorted(self._ids[: self._count], entry_id))
+
+    def _holds(self, place: int, entry_id: EntryId) -> bool:
+        return place < self._count and bool(self._ids[place] == entry_id)
+
+
+def encoded(vectors: NDArray[np.float32]) -> Codes:
+    """The codes of unit vectors, (n, dim) float32. Raises CacheError."""
+    with _translated("be encoded"):
+        codes: Codes = _coder(vectors.shape[1]).sa_encode(np.ascontiguousarray(vectors))
+    return codes
+
+
+def trained(codes: Codes, rows: int, probes: int = PROBES, seed: int = 0) -> CellIndex:
+    """An empty index for `rows` rows, its cells laid through `codes`, a fair sample of them.
+
+    Takes seconds to a minute on one thread, and holds no lock of Python's while it works.
+
+    Raises:
+        CacheError: FAISS refuses.
+    """
+    faiss.omp_set_num_threads(1)  # of this thread: the others have requests to answer
+    dim, count = codes.shape[1], max(1, int(_CELLS_PER_ROOT * sqrt(rows)))
+    with _translated("be trained"):
+        vectors = _coder(dim).sa_decode(np.ascontiguousarray(codes[:MAX_TRAINING_ROWS]))
+        means = faiss.Kmeans(
+            dim,
+            min(count, len(vectors)),
+            niter=_ROUNDS,
+            spherical=True,
+            seed=seed,
+            min_points_per_centroid=1,
+            max_points_per_centroid=MAX_TRAINING_ROWS,
+        )
+        means.train(vectors)
+        centres = means.centroids
+    assert centres is not None  # noqa: S101 - it was trained
+    return CellIndex(centres, probes)
+
+
+def _coder(dim: int) -> faiss.IndexScalarQuantizer:
+    kind, metric = faiss.ScalarQuantizer.QT_8bit_uniform, faiss.METRIC_INNER_PRODUCT
+    coder = faiss.IndexScalarQuantizer(dim, kind, metric)
+    reach = min(1.0, _RANGE / sqrt(dim))
+    faiss.copy_array_to_vector(np.array([-reach, 2.0 * reach], np.float32), coder.sq.trained)
+    coder.is_trained = True
+    return coder
+
+
+def _neighbours(ids: Ids, similarities: NDArray[np.float32]) -> list[Neighbour]:
+    found = [Neighbour(int(each), float(s)) for each, s in zip(ids, similarities, strict=True)]
+    return sorted(found, key=lambda one: (-one.similarity, one.entry_id))
+
+
+def _with_room(array: NDArray[_Item], end: int) -> NDArray[_Item]:
+    """`array`, or a longer one that begins with it, with places up to `end`."""
+    if end <= len(array):
+        return array
+    longer = np.empty(max(end, len(array) + len(array) // 2), array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except FAISS_FAULTS as fault:
+        raise CacheError(f"the index could not {what}: {fault}") from fault

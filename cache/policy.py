@@ -86,6 +86,8 @@ class SemanticConfig:
         max_false_hit_rate: Upper bound on the share of hits that may be wrong, in (0, 1).
         min_similarity: The operator's own floor under the cosine; None: the risk model's alone.
         candidates: How many neighbours are looked at.
+        max_index_bytes: What the partitions that were asked for lately may take of memory; only
+            where a disk keeps the others.
         verify_share: Share of semantic hits that are asked again and compared, in [0, 1].
         verify_budget_usd_per_hour: What that may cost; a check once begun is finished.
         verify_judge: The tier that is asked whether two answers say the same; empty asks none.
@@ -98,6 +100,8 @@ class SemanticConfig:
     max_false_hit_rate: float = 0.02
     min_similarity: float | None = None
     candidates: int = 5
+    # Chosen: a partition of 1.7 million entries, or 17,000 of a hundred.
+    max_index_bytes: int = 2**30
     # Chosen: a hundred hits for one more call; and at a large model's prices the budget buys some
     # twenty-five checks an hour.
     verify_share: float = 0.01
@@ -111,6 +115,8 @@ class SemanticConfig:
             raise ValueError("min_similarity must lie in [-1, 1]")
         if self.candidates < 1:
             raise ValueError("candidates must be at least 1")
+        if self.max_index_bytes < 2**20:
+            raise ValueError(f"max_index_bytes must be at least {2**20}")
         if not 0.0 <= self.verify_share <= 1.0:
             raise ValueError("verify_share must lie between 0 and 1, both included")
         if self.verify_budget_usd_per_hour < 0.0:

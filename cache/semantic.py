@@ -2,26 +2,45 @@
 
 Rule 1: neighbours are sought inside one partition; there is no search that crosses two.
 Rule 2: near is not enough: a veto forbids, and the risk must lie under the limit.
-Rule 3: what has expired is passed over and leaves the index when it is met.
+Rule 3: what has expired, or is kept nowhere any more, is passed over and leaves the index when it
+        is met.
 Rule 4: a partition without entries is freed.
+Rule 5: the index finds, by rounded vectors; what is judged is the entry itself, from memory or, a
+        few at a time, from disk, by its own vector and words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
-from cache.entry import Candidate, EntryId, Found, Judged, MissReason, Vector
-from cache.errors import DuplicateEntry
+from cache.entry import Candidate, Entry, EntryId, Found, Judged, MissReason, Vector
+from cache.errors import CacheError, DuplicateEntry
 from cache.facets import Facets, facets
+from cache.growth import Change
 from cache.guard import Comparison, compare
-from cache.index import FaissIndex, Neighbour
+from cache.partitions import Partitions, VectorSource
 from cache.policy import SemanticConfig
 from cache.risk import RiskModel
 
 NO_ENTRY: Final[EntryId] = 0
 """In place of an id, of what is kept nowhere yet; the first entry ever has 1."""
+
+_ROUNDS: Final = 4
+"""Chosen: searches for one question, each without what the last one met and let go."""
+
+_FACETS: Final = 4_096
+"""Chosen: questions whose parts are held, 2 kB each; taking one apart again takes 45 us."""
+
+
+class EntrySource(VectorSource, Protocol):
+    """The disk, read by the thread that owns the index."""
+
+    def entries(self, entry_ids: Sequence[EntryId]) -> list[Entry]:
+        """Those of `entry_ids` that are kept. Raises CacheError."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +48,57 @@ class Statistics:
     """Sizes, for the gauges.
 
     Attributes:
-        entries: Kept in all partitions.
-        partitions: With at least one entry.
+        entries: Vectors in all open partitions.
+        partitions: Open, with at least one entry.
+        index_bytes: What they take.
         risk_limit: Risk up to which hits are served; None if the bound cannot be held.
     """
 
     entries: int
     partitions: int
+    index_bytes: int
     risk_limit: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    partition: bytes
-    facets: Facets
-    expires_at: float
+class _Near(NamedTuple):
+    """An entry near to the question asked; `is_below` if memory did not hold it."""
+
+    entry: Entry
+    similarity: float
+    is_below: bool
 
 
 class SemanticCache:
-    """The semantic tier's mind. One owner thread; nothing in here takes a lock."""
+    """The semantic tier's mind. One owner thread; nothing in here takes a lock.
 
-    def __init__(self, *, encoder_id: str, risk: RiskModel, config: SemanticConfig) -> None:
+    Attributes:
+        partitions: Where the vectors are.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_id: str,
+        risk: RiskModel,
+        config: SemanticConfig,
+        source: EntrySource | None = None,
+        on_wanted: Callable[[bytes], None] = lambda _: None,
+    ) -> None:
+        """`on_wanted` hears of partitions to be laid anew; without a `source` memory is all."""
         self.encoder_id = encoder_id
         self._risk = risk
         self._config = config
         self._limit = risk.limit(config.max_false_hit_rate)
-        self._partitions: dict[bytes, FaissIndex] = {}
-        self._kept: dict[EntryId, _Kept] = {}
+        self._source = source
+        self._resident: dict[EntryId, Entry] = {}  # what memory holds: the same objects
+        self._unwritten: dict[EntryId, Entry] = {}  # of it, what may not be on disk yet
+        self._facets: OrderedDict[EntryId, Facets] = OrderedDict()
+        self.partitions = Partitions(
+            source=source,
+            max_bytes=config.max_index_bytes,
+            on_wanted=on_wanted,
+            unwritten=self._changes,
+        )
 
     def find(
         self,
@@ -72,9 +115,10 @@ class SemanticCache:
         """
         if off := self.why_off():
             return Found((), MissReason.OFF, off)
-        judged = self.judge(
-            partition, question, vector, now_at=now_at, min_similarity=min_similarity
-        )
+        near = self._nearest(partition, vector, now_at)
+        if near is None:
+            return Found((), MissReason.COLD, "its entries are being read from disk")
+        judged = self._judged_all(near, question, min_similarity)
         return replace(_summed(judged), judged=judged, limit=self._limit)
 
     def why_off(self) -> str:
@@ -95,20 +139,57 @@ class SemanticCache:
         min_similarity: float | None = None,
     ) -> tuple[Judged, ...]:
         """What is thought of each near entry, the nearest first; raises CacheError."""
-        neighbours = self._nearest(partition, vector, now_at)
-        floor = self._floor(min_similarity)
-        asked = facets(question) if neighbours else None
-        return tuple(self._judged(asked, neighbour, floor) for neighbour in neighbours if asked)
+        near = self._nearest(partition, vector, now_at)
+        return self._judged_all(near or (), question, min_similarity)
 
-    def _nearest(self, partition: bytes, vector: Vector, now_at: float) -> list[Neighbour]:
-        while (index := self._partitions.get(partition)) is not None:
-            neighbours = index.nearest(vector, self._config.candidates)
-            old = [n for n in neighbours if self._kept[n.entry_id].expires_at <= now_at]
-            if not old:
-                return neighbours
-            for neighbour in old:
-                self.remove(neighbour.entry_id)
-        return []
+    def _nearest(self, partition: bytes, vector: Vector, now_at: float) -> list[_Near] | None:
+        """The nearest entries first; None while the partition is being read."""
+        near: list[_Near] = []
+        for _ in range(_ROUNDS):
+            index = self.partitions.find(partition, len(vector))
+            if index is None:
+                return []
+            if not index.is_open:
+                return None
+            found = [one.entry_id for one in index.nearest(vector, self._config.candidates)]
+            near, gone = self._fetched(found, vector, now_at)
+            for entry_id in gone:
+                self.remove(entry_id, partition)
+            if not gone:
+                break
+        return sorted(near, key=lambda one: (-one.similarity, one.entry.entry_id))
+
+    def _fetched(
+        self, entry_ids: Sequence[EntryId], vector: Vector, now_at: float
+    ) -> tuple[list[_Near], list[EntryId]]:
+        """The entries as they are kept, and the ids that are to leave the index."""
+        missing = [entry_id for entry_id in entry_ids if entry_id not in self._resident]
+        below: dict[EntryId, Entry] = {}
+        is_read = not missing
+        if missing and self._source is not None:
+            try:
+                below = {entry.entry_id: entry for entry in self._source.entries(missing)}
+                is_read = True
+            except CacheError:
+                pass  # what memory holds may serve all the same
+        near, gone = [], []
+        for entry_id in entry_ids:
+            entry = self._resident.get(entry_id) or below.get(entry_id)
+            if entry is None or entry.vector is None:
+                if is_read or self._source is None:
+                    gone.append(entry_id)
+            elif entry.expires_at <= now_at:
+                gone.append(entry_id)
+            else:
+                near.append(_Near(entry, float(entry.vector @ vector), entry_id in below))
+        return near, gone
+
+    def _judged_all(
+        self, near: Sequence[_Near], question: str, min_similarity: float | None
+    ) -> tuple[Judged, ...]:
+        floor = self._floor(min_similarity)
+        asked = facets(question) if near else None
+        return tuple(self._judged(asked, one, floor) for one in near if asked)
 
     def judge_pair(
         self, kept: str, asked: str, similarity: float, *, min_similarity: float | None = None
@@ -117,8 +198,8 @@ class SemanticCache:
 
         The candidate's id is `NO_ENTRY`.
         """
-        neighbour = Neighbour(NO_ENTRY, similarity)
-        judged = self._pair(facets(kept), facets(asked), neighbour, self._floor(min_similarity))
+        unkept = Candidate(NO_ENTRY, similarity, risk=1.0)
+        judged = self._pair(facets(kept), facets(asked), unkept, self._floor(min_similarity))
         off = self.why_off()
         return replace(judged, reason=MissReason.OFF, detail=off) if off else judged
 
@@ -126,16 +207,26 @@ class SemanticCache:
         floors = (min_similarity, self._config.min_similarity)
         return max((floor for floor in floors if floor is not None), default=-1.0)
 
-    def _judged(self, asked: Facets, neighbour: Neighbour, floor: float) -> Judged:
-        return self._pair(self._kept[neighbour.entry_id].facets, asked, neighbour, floor)
+    def _judged(self, asked: Facets, near: _Near, floor: float) -> Judged:
+        below = near.entry if near.is_below else None
+        unjudged = Candidate(near.entry.entry_id, near.similarity, risk=1.0, below=below)
+        return self._pair(self._facets_of(near.entry), asked, unjudged, floor)
 
-    def _pair(self, kept: Facets, asked: Facets, neighbour: Neighbour, floor: float) -> Judged:
+    def _pair(self, kept: Facets, asked: Facets, unjudged: Candidate, floor: float) -> Judged:
         comparison = compare(kept, asked)
         # Rounding may carry a cosine past 1.
-        similarity = min(1.0, max(-1.0, neighbour.similarity))
+        similarity = min(1.0, max(-1.0, unjudged.similarity))
         risk = self._risk.risk(similarity, comparison)
         reason, detail = self._refusal(similarity, comparison, risk, floor)
-        return Judged(Candidate(neighbour.entry_id, similarity, risk), comparison, reason, detail)
+        candidate = replace(unjudged, similarity=similarity, risk=risk)
+        return Judged(candidate, comparison, reason, detail)
+
+    def _facets_of(self, entry: Entry) -> Facets:
+        kept = self._facets.pop(entry.entry_id, None) or facets(entry.question)
+        self._facets[entry.entry_id] = kept
+        if len(self._facets) > _FACETS:
+            self._facets.popitem(last=False)
+        return kept
 
     def _refusal(
         self, similarity: float, comparison: Comparison, risk: float, floor: float
@@ -149,37 +240,52 @@ class SemanticCache:
             return MissReason.RISKY, f"risk {risk:.3f} > {limit}"
         return None, ""
 
-    def add(
-        self,
-        entry_id: EntryId,
-        partition: bytes,
-        question: str,
-        vector: Vector,
-        expires_at: float,
-    ) -> None:
-        """Let `question` be found from now on; raises CacheError."""
-        if entry_id in self._kept:
-            raise DuplicateEntry(entry_id)
-        kept = _Kept(partition, facets(question), expires_at)
-        index = self._partitions.get(partition) or FaissIndex()
-        index.add(entry_id, vector)
-        self._partitions[partition] = index
-        self._kept[entry_id] = kept
+    def add(self, entry: Entry) -> None:
+        """Let `entry`, which has a meaning, be found from now on; raises CacheError."""
+        assert entry.partition is not None  # noqa: S101 - as said above
+        assert entry.vector is not None  # noqa: S101 - as said above
+        if entry.entry_id in self._resident:
+            raise DuplicateEntry(entry.entry_id)
+        self.partitions.add(entry.partition, entry.entry_id, entry.vector)
+        self._resident[entry.entry_id] = entry
+        if self._source is not None:
+            self._unwritten[entry.entry_id] = entry
 
-    def remove(self, entry_id: EntryId) -> None:
-        """Forget an entry; one that is not kept is no fault. Raises CacheError."""
-        kept = self._kept.get(entry_id)
-        if kept is None:
-            return
-        index = self._partitions[kept.partition]
-        index.remove(entry_id)
-        del self._kept[entry_id]
-        if not len(index):
-            del self._partitions[kept.partition]
+    def hold(self, entry: Entry) -> None:
+        """Memory holds `entry` again, which the disk kept."""
+        self._resident[entry.entry_id] = entry
+
+    def settle(self, entry_ids: Iterable[EntryId]) -> None:
+        """These are on disk now."""
+        for entry_id in entry_ids:
+            self._unwritten.pop(entry_id, None)
+
+    def release(self, entry_ids: Iterable[EntryId]) -> None:
+        """Memory let go of these, and the disk keeps them: they are found all the same."""
+        for entry_id in entry_ids:
+            self._resident.pop(entry_id, None)
+
+    def remove(self, entry_id: EntryId, partition: bytes | None = None) -> None:
+        """Forget an entry; one that is not kept is no fault. Raises CacheError.
+
+        `partition` is needed of one that memory does not hold.
+        """
+        entry = self._resident.pop(entry_id, None)
+        self._unwritten.pop(entry_id, None)
+        self._facets.pop(entry_id, None)
+        where = entry.partition if entry is not None else partition
+        if where is not None:
+            self.partitions.remove(where, entry_id)
+
+    def _changes(self, partition: bytes) -> Iterator[Change]:
+        for entry in self._unwritten.values():
+            if entry.partition == partition:
+                yield Change(entry.entry_id, entry.vector)
 
     def statistics(self) -> Statistics:
         """Sizes as they are now."""
-        return Statistics(len(self._kept), len(self._partitions), self._limit)
+        held = self.partitions
+        return Statistics(held.rows, len(held), held.bytes_held, self._limit)
 
 
 def _summed(judged: Sequence[Judged]) -> Found:

@@ -135,6 +135,7 @@ class Accounting:
         if ledger.hit is not None:
             told["x-sidecar-risk"] = f"{ledger.hit.risk:.4f}"
             told["x-sidecar-entry"] = str(ledger.hit.entry.entry_id)
+            told["x-sidecar-cache-store"] = ledger.hit.store
         if sought := trace(ledger.hit or ledger.miss):
             told["x-sidecar-trace"] = sought
         if ledger.decision is not None:

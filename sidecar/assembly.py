@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +19,8 @@ from typing import Final
 
 import aiohttp
 
-from cache.errors import CacheError
-from cache.risk import RiskModel
 from cache.semantic import SemanticCache
 from cache.standing import State
-from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
 from cache.trust import Trust
 from router.artifact import DEFAULT, Artifact
@@ -60,6 +56,7 @@ from sidecar.replicas.fleet import Fleet
 from sidecar.replicas.hedge import Hedge
 from sidecar.replicas.replicas import Replicas
 from sidecar.replies import Replies
+from sidecar.storage import build_storage
 from sidecar.targets import Targets
 from sidecar.telemetry.metrics import Metrics
 from sidecar.traffic.writer import NoLog, TrafficWriter
@@ -122,6 +119,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         encoder_id=lasting.encoder_id,
         lookup=Lookup(
             store=lasting.store,
+            below=lasting.keeper,
             encoder=lasting.batcher,
             index=lasting.index,
             config=config.lookup,
@@ -235,22 +233,15 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
     batcher = Batcher(encoder, config.encoder, hook=metrics)
     batcher.start()
     stack.push_async_callback(batcher.close)
-    store = MemoryStore(config.cache.max_bytes, config.cache_quotas())
-    try:
-        risk = RiskModel.load()
-    except CacheError as fault:
-        raise ConfigError([f"cache: {fault}"]) from fault
-    index = SemanticCache(encoder_id=encoder.encoder_id, risk=risk, config=config.semantic)
-    keeper = await _build_keeper(
+    storage = await build_storage(
         config,
         stack,
-        store=store,
-        index=index,
         batcher=batcher,
+        encoder_id=encoder.encoder_id,
         metrics=metrics,
-        encoder=encoder,
         logger=logger,
     )
+    store, index, keeper = storage.store, storage.index, storage.keeper
     trust = Trust(
         bound=config.semantic.max_false_hit_rate,
         risk_limit=index.statistics().risk_limit or 0.0,
@@ -304,8 +295,6 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         lambda: coalesce.listeners,
     )
     metrics.gauge("sidecar_in_flight", "Requests inside", lambda: admission.in_flight)
-    metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
-    metrics.gauge("sidecar_cache_bytes", "Bytes of them", lambda: store.bytes_held)
     facts = {"version": __version__, "encoder": encoder.encoder_id, "device": encoder.device}
     metrics.info("sidecar_build_info", "What runs here", facts)
     return Lasting(
@@ -327,47 +316,6 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         dice=dice,
         logger=logger,
     )
-
-
-async def _build_keeper(
-    config: Config,
-    stack: AsyncExitStack,
-    *,
-    store: MemoryStore,
-    index: SemanticCache,
-    batcher: Batcher,
-    metrics: Metrics,
-    encoder: OnnxEncoder,
-    logger: logging.Logger,
-) -> Keeper:
-    """The keeper, with what the disk held; a disk that fails costs persistence, not the start."""
-    disk_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-disk")
-    stack.callback(disk_thread.shutdown)
-    disk = None
-    if config.disk.path:
-        try:
-            disk = await asyncio.get_running_loop().run_in_executor(
-                disk_thread, DiskStore.open, Path(config.disk.path), encoder.encoder_id
-            )
-        except CacheError as fault:
-            logger.warning("the cache lives in memory alone: %s", fault)
-    keeper = Keeper(
-        store=store,
-        index=index,
-        owner=batcher,
-        disk=disk,
-        disk_thread=disk_thread,
-        hook=metrics,
-        keep_stale_s=config.cache.keep_stale_s,
-    )
-    try:
-        restored = await keeper.start()
-    except (CacheError, EncoderError) as fault:
-        logger.warning("the kept answers could not be read: %s", fault)
-    else:
-        logger.info("cache restored", extra={"facts": {"entries": restored}})
-    stack.push_async_callback(keeper.close)
-    return keeper
 
 
 def _build_overseer(

@@ -24,8 +24,8 @@ from sidecar.admission import TenantConfig
 from sidecar.degraded import DegradedConfig
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.errors import ConfigError
-from sidecar.keeper import DiskConfig
 from sidecar.lookup import LookupConfig
+from sidecar.persistence import DiskConfig
 from sidecar.providers.breaker import BreakerConfig
 from sidecar.providers.client import TimeoutsConfig
 from sidecar.replicas.balance import Balance

@@ -8,6 +8,7 @@ that a request passes, so that it cannot tell another story; in doing so it coun
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -35,6 +36,8 @@ from sidecar.traffic.redaction import Redaction
 
 HEAD_CHARACTERS: Final = 400
 """Chosen: enough of an answer to know it by."""
+
+_FINGERPRINT: Final = re.compile("(?:[0-9a-f]{2})+")
 
 SAMPLE: Final = 10
 """Chosen: entries shown of those that an invalidation names."""
@@ -137,9 +140,9 @@ class Inspection:
                 found.append(entry)
         return [self._told(entry) for entry in found]
 
-    def find_entry(self, entry_id: EntryId) -> dict[str, Any] | None:
+    async def find_entry(self, entry_id: EntryId) -> dict[str, Any] | None:
         """One entry, with its answer's head; None if it is not kept."""
-        entry = self.store.peek(entry_id)
+        entry = await self.keeper.entry(entry_id)
         return None if entry is None else {**self._told(entry), **self._more(entry)}
 
     def _told(self, entry: Entry) -> dict[str, Any]:
@@ -170,27 +173,29 @@ class Inspection:
             "epoch": entry.epoch,
         }
 
-    def entry_selector(self, value: str) -> Selector | None:
+    async def entry_selector(self, value: str) -> Selector | None:
         """The selector for an entry's id or its fingerprint as hex; None if it is not kept."""
-        if value.isascii() and value.isdigit() and (entry := self.store.peek(int(value))):
+        if value.isascii() and value.isdigit() and (entry := await self.keeper.entry(int(value))):
             return Selector("entry", entry.fingerprint.hex())
-        is_kept = any(entry.fingerprint.hex() == value for entry in self.store)
-        return Selector("entry", value) if is_kept else None
+        if not _FINGERPRINT.fullmatch(value):
+            return None
+        selector = Selector("entry", value)
+        return selector if (await self.keeper.tally(selector)).entries else None
 
     async def invalidate(self, selector: Selector, *, dry_run: bool) -> dict[str, Any]:
         """Forget what `selector` names; or only tell what that would be."""
-        named = self.keeper.named(selector)
+        tally = await self.keeper.tally(selector)
         told: dict[str, Any] = {
             "dry_run": dry_run,
-            "entries": len(named),
-            "bytes": sum(entry_bytes(entry) for entry in named),
-            "sample": [self._told(entry) for entry in named[:SAMPLE]],
+            "entries": tally.entries,
+            "bytes": tally.size_bytes,
+            "sample": [self._told(entry) for entry in tally.in_memory[:SAMPLE]],
         }
         if dry_run:
             return {**told, "told": "nothing was removed; ask again with dry_run false"}
         is_persisted = await self.keeper.invalidate(selector)
-        self.trust.forget_named(selector, (entry.entry_id for entry in named))
-        facts = {**asdict(selector), "entries": len(named), "is_persisted": is_persisted}
+        self.trust.forget_named(selector, (entry.entry_id for entry in tally.in_memory))
+        facts = {**asdict(selector), "entries": tally.entries, "is_persisted": is_persisted}
         self.logger.info("cache invalidated", extra={"facts": facts})
         return {
             **told,
@@ -252,7 +257,8 @@ class Inspection:
         return {"candidates": [self._candidate(one, partition, asked) for one in near]}
 
     def _candidate(self, one: Judged, partition: bytes, asked: Question) -> dict[str, Any]:
-        candidate, entry = one.candidate, self.store.peek(one.candidate.entry_id)
+        candidate = one.candidate
+        entry = self.store.peek(candidate.entry_id) or candidate.below
         kept = None
         if entry is not None and entry.vector is not None:
             kept = Question(entry.question, entry.vector)

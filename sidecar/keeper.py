@@ -1,8 +1,11 @@
 """Keeps answers: in memory at once, in the index and on disk soon after, none of it on the path.
 
 Rule 1: memory is the truth of this process; index and disk follow it in the order of its changes.
-Rule 2: an entry that memory lets go (replaced, evicted, expired) leaves the index and the disk.
-Rule 3: what was asked for before an invalidation that names it is never kept: see cache.epochs.
+Rule 2: what is replaced, forgotten, invalidated or expired leaves memory, index and disk. What
+        memory has no room for stays in the other two, if there is a disk, and comes up again
+        (`rise`) when it is asked for.
+Rule 3: what was asked for before an invalidation that names it is neither kept nor brought up, nor
+        served from memory while that is being swept: see cache.epochs.
 Rule 4: a fault of the index or the disk costs the entry's meaning or its life after a restart,
         never the answer and never the service.
 """
@@ -12,43 +15,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol
 
-from cache.entry import Entry, EntryId, Vector
+from cache.entry import Entry, EntryId
 from cache.epochs import Epochs, Mark, Selector
 from cache.errors import CacheError
-from cache.stores.disk import DiskStore
-from cache.stores.memory import MemoryStore
+from cache.stores.disk import Gone
+from cache.stores.memory import MemoryStore, entry_bytes
 from sidecar.errors import EncoderError
-
-T = TypeVar("T")
-
-MAX_WAITING: Final = 10_000
-"""Chosen: writes that may wait for a slow disk; beyond it an entry lives in memory alone."""
-
-_GATHER_S: Final = 0.02
-"""Chosen: one transaction gathers what 20 ms bring; a kill -9 costs no more than that."""
+from sidecar.persistence import MAX_WAITING, Persistence
 
 _AT_ONCE: Final = 128
-"""Chosen: entries in one work of the index's owner: 15 ms at 100,000 rows, then texts again."""
+"""Chosen: entries in one work of the index's owner: 4 ms where they lie in cells, then texts again.
+"""
+
+_SWEPT_AT_ONCE: Final = 256
+"""Chosen: entries of memory looked at before the loop turns to its callers: half a millisecond."""
 
 _SWEEP_S: Final = 60.0
 """Chosen: an expired entry is never served; once a minute it also stops taking room."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskConfig:
-    """Where entries live on after a restart.
-
-    Attributes:
-        path: The SQLite file; empty keeps them in memory alone.
-    """
-
-    path: str = ""
 
 
 class Owner(Protocol):
@@ -58,26 +45,27 @@ class Owner(Protocol):
         """Have `work` done there, in order; raises EncoderError if too much waits."""
         ...
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns, done there; raises EncoderError."""
-        ...
-
 
 class MeaningKeeper(Protocol):
     """The half of SemanticCache that changes it."""
 
-    def add(
-        self,
-        entry_id: EntryId,
-        partition: bytes,
-        question: str,
-        vector: Vector,
-        expires_at: float,
-    ) -> None:
+    def add(self, entry: Entry) -> None:
         """Raises CacheError."""
         ...
 
-    def remove(self, entry_id: EntryId) -> None:
+    def hold(self, entry: Entry) -> None:
+        """Memory holds it again."""
+        ...
+
+    def settle(self, entry_ids: Iterable[EntryId]) -> None:
+        """These are on disk."""
+        ...
+
+    def release(self, entry_ids: Iterable[EntryId]) -> None:
+        """Memory let go of these, and the disk keeps them."""
+        ...
+
+    def remove(self, entry_id: EntryId, partition: bytes | None = None) -> None:
         """An id that is not kept is no fault."""
         ...
 
@@ -86,8 +74,22 @@ class Hook(Protocol):
     """Hears what the keeper cannot raise."""
 
     def lost_write(self, count: int) -> None:
-        """So many entries or removals did not reach the disk."""
+        """So many entries or removals did not reach index or disk."""
         ...
+
+
+class Tally(NamedTuple):
+    """What a selector names.
+
+    Attributes:
+        entries: How many, in memory and on disk.
+        size_bytes: Of them.
+        in_memory: Those that memory holds.
+    """
+
+    entries: int
+    size_bytes: int
+    in_memory: Sequence[Entry]
 
 
 class Keeper:
@@ -99,8 +101,7 @@ class Keeper:
         store: MemoryStore,
         index: MeaningKeeper,
         owner: Owner,
-        disk: DiskStore | None,
-        disk_thread: Executor,
+        below: Persistence | None,
         hook: Hook,
         keep_stale_s: float = 0.0,
     ) -> None:
@@ -110,52 +111,36 @@ class Keeper:
         self._store = store
         self._index = index
         self._owner = owner
-        self._disk = disk
-        self._disk_thread = disk_thread
+        self._below = below
         self._hook = hook
         self._next_id = 1
-        self._waiting: deque[Entry | EntryId | Mark] = deque()
         self._held_back: deque[Callable[[], None]] = deque()
-        self._has_work = asyncio.Event()
+        self._sweeping = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._invalidating: set[asyncio.Task[bool]] = set()
 
     async def start(self) -> int:
-        """Fill memory and index from disk; how many entries came back.
+        """Go on from what the disk keeps; how many entries that is. None of them is read yet.
 
         Raises:
             CacheError: The disk store can be opened and yet not be read.
-            EncoderError: The owner of the index is closed.
         """
         self._tasks.append(asyncio.create_task(self._sweep_forever()))
-        if self._disk is not None:
-            try:
-                await self._restore(self._disk)
-            except (CacheError, EncoderError):
-                self._disk = None  # from here on in memory alone: nobody would write what waits
-                raise
-            self._tasks.append(asyncio.create_task(self._write_forever(self._disk)))
-        return len(self._store)
-
-    async def _restore(self, disk: DiskStore) -> None:
-        oldest_at = time.time() - self._keep_stale_s
-        loop = asyncio.get_running_loop()
-        loaded = await loop.run_in_executor(self._disk_thread, _load, disk, oldest_at)
-        self._next_id = loaded.top + 1
-        newest = max((entry.epoch for entry in loaded.entries), default=0)
-        self.epochs.restore(loaded.marks, newest)
-        for entry in loaded.entries:
-            had_to_leave = (entry,) if self.epochs.voids(entry) else self._store.put(entry)
-            self._waiting.extend(gone.entry_id for gone in had_to_leave)
-        # One work for all: entry by entry they would overrun the owner's queue.
-        kept = list(self._store)
-        await self._owner.run(lambda: self._index_all(kept))
-        if self._waiting:
-            self._has_work.set()
+        if self._below is None:
+            return 0
+        try:
+            kept = await self._below.start(on_written=self._written, on_gone=self._gone)
+        except CacheError:
+            self._below = None  # from here on in memory alone: nobody would write what waits
+            raise
+        self._next_id = kept.top + 1
+        self.epochs.restore(kept.marks, kept.epoch)
+        return kept.entries
 
     @property
     def is_persisted(self) -> bool:
         """What is kept is written to a disk."""
-        return self._disk is not None
+        return self._below is not None
 
     def next_id(self) -> EntryId:
         """An id that no entry ever had."""
@@ -166,73 +151,162 @@ class Keeper:
         """Keep `entry` from now on; whether it is kept. Returns at once."""
         if self.epochs.voids(entry):
             return False
-        self._remember(entry)
-        if self._store.peek(entry.entry_id) is None:
+        left = self._store.put(entry)
+        self._forget(left.replaced)
+        has_no_room = [one for one in left.evicted if one[0] is entry]
+        if has_no_room and self._below is None:
             return False
-        self._later(entry)
+        self._let_go([one for one in left.evicted if one[0] is not entry])
+        if entry.vector is not None and entry.partition is not None:
+            self._post(partial(self._index.add, entry))
+        if self._below is not None:
+            self._below.put(entry)
+            self._let_go(has_no_room)
         return True
+
+    def is_void(self, entry: Entry) -> bool:
+        """`entry`, which memory holds, was invalidated, and is about to be swept out."""
+        return self._sweeping > 0 and self.epochs.voids(entry)
+
+    @property
+    def ticket(self) -> int:
+        """To be drawn before the disk is read, see `rise`."""
+        return self._below.ticket if self._below is not None else 0
+
+    async def find_below(self, fingerprint: bytes) -> Entry | None:
+        """The entry that the disk alone keeps under `fingerprint`, expired or not; in time."""
+        if self._below is None or self._store.peek_by_fingerprint(fingerprint) is not None:
+            return None
+        ticket = self.ticket
+        found = await self._below.find(fingerprint)
+        return self.rise(*found, ticket=ticket) if found is not None else None
+
+    def rise(self, entry: Entry, uses: int = 1, *, ticket: int) -> Entry | None:
+        """What was read from disk with `ticket`, now in memory too; None if it may not serve."""
+        if self._below is None or not self._below.may_rise(entry, ticket):
+            return None
+        if self.epochs.voids(entry):
+            self._forget([entry])
+            return None
+        if (newer := self._store.peek_by_fingerprint(entry.fingerprint)) is not None:
+            return newer if newer.entry_id == entry.entry_id else None
+        left = self._store.put(entry, uses)
+        self._let_go([one for one in left.evicted if one[0] is not entry])
+        if entry.vector is not None and self._store.peek(entry.entry_id) is not None:
+            self._post(partial(self._index.hold, entry))
+        return entry
+
+    async def entry(self, entry_id: EntryId) -> Entry | None:
+        """One entry, in memory or on disk, expired or not; looking is no use of it."""
+        entry = self._store.peek(entry_id)
+        if entry is None and self._below is not None:
+            ticket = self.ticket
+            try:
+                entry = await self._below.entry(entry_id)
+            except CacheError:
+                return None
+            if entry is not None and not self._below.may_rise(entry, ticket):
+                return None
+        return None if entry is None or self.epochs.voids(entry) else entry
 
     def forget(self, entry_id: EntryId) -> bool:
         """Forget one entry in memory at once, in index and disk soon after; whether it was kept."""
         gone = self._store.remove(entry_id)
         if gone is not None:
             self._forget([gone])
-        return gone is not None
+        elif self._below is not None:
+            self._below.drop([Gone(entry_id, None)])  # it leaves the index when it is met there
+        return gone is not None or self._below is not None
 
-    def named(self, selector: Selector) -> list[Entry]:
-        """The entries that `selector` names. Looks at every entry."""
-        return [entry for entry in self._store if selector.covers(entry)]
+    async def tally(self, selector: Selector) -> Tally:
+        """What `selector` names. Looks at every entry, a few at a time."""
+        named = [entry async for entry in self._all() if selector.covers(entry)]
+        if self._below is not None:
+            try:
+                entries, size_bytes = await self._below.sizes(selector)
+            except CacheError:
+                pass  # what memory holds is known all the same
+            else:
+                return Tally(entries, size_bytes, named)
+        return Tally(len(named), sum(map(entry_bytes, named)), named)
 
     async def invalidate(self, selector: Selector) -> bool:
         """Forget what `selector` names, kept or still on its way; whether a disk has it in writing.
 
-        Nothing named is served from the first instant on; what is awaited is the disk alone.
+        Nothing named is served from the first instant on; what is awaited is memory and the mark.
         """
         mark = self.epochs.raise_for(selector, time.time())
-        named = self.named(mark.selector)
-        for entry in named:
-            self._store.remove(entry.entry_id)
-        self._forget(named)
-        if self._disk is None:
-            return False
-        self._waiting.append(mark)
-        return await self._write(self._disk)
+        self._sweeping += 1
+        task = asyncio.create_task(self._carry_out(mark))
+        self._invalidating.add(task)
+        task.add_done_callback(self._invalidating.discard)
+        return await asyncio.shield(task)  # whoever asked may leave: it is carried out all the same
+
+    async def _carry_out(self, mark: Mark) -> bool:
+        try:
+            async for entry in self._all():
+                if entry.epoch < mark.epoch and mark.selector.covers(entry):
+                    self.forget(entry.entry_id)
+        finally:
+            self._sweeping -= 1
+        return self._below is not None and await self._below.mark(mark)
+
+    async def _all(self) -> AsyncIterator[Entry]:
+        """Every entry of memory that stays for as long as this takes."""
+        for number, entry in enumerate(self._store, start=1):
+            if self._store.peek(entry.entry_id) is entry:
+                yield entry
+            if number % _SWEPT_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def allot(self, quotas: Mapping[str, int]) -> None:
         """Give each tenant the quota that stands here, in bytes, and no other."""
-        self._forget(self._store.allot(quotas))
+        self._let_go(self._store.allot(quotas))
 
-    def _remember(self, entry: Entry) -> None:
-        had_to_leave = self._store.put(entry)
-        self._forget(had_to_leave)
-        if entry.vector is not None and entry not in had_to_leave:
-            self._post(lambda: self._index_all([entry]))
-
-    def _index_all(self, entries: Iterable[Entry]) -> None:
-        """On the owner's thread."""
-        for entry in entries:
-            if entry.vector is not None and entry.partition is not None:
-                self._index.add(
-                    entry.entry_id,
-                    entry.partition,
-                    entry.question,
-                    entry.vector,
-                    entry.expires_at,
-                )
+    def _let_go(self, evicted: Sequence[tuple[Entry, int]]) -> None:
+        """Memory has no room for these."""
+        if self._below is None:
+            self._forget([entry for entry, _ in evicted])
+        elif evicted:
+            self._below.let_go(evicted)
 
     def _forget(self, gone: Sequence[Entry]) -> None:
         """Have index and disk follow; however many leave at once, none is dropped for it."""
-        known = [entry.entry_id for entry in gone if entry.vector is not None]
-        for begin in range(0, len(known), _AT_ONCE):
-            self._post(partial(self._unindex, known[begin : begin + _AT_ONCE]))
-        if self._disk is not None and gone:
-            self._waiting.extend(entry.entry_id for entry in gone)
-            self._has_work.set()
+        departing = [Gone(one.entry_id, one.partition) for one in gone]
+        self._unindex(departing)
+        if self._below is not None:
+            self._below.drop(departing)
 
-    def _unindex(self, entry_ids: Iterable[EntryId]) -> None:
+    def _unindex(self, departing: Sequence[Gone]) -> None:
+        gone = [one for one in departing if one.partition is not None]
+        for begin in range(0, len(gone), _AT_ONCE):
+            self._post(partial(self._remove, gone[begin : begin + _AT_ONCE]))
+
+    def _remove(self, gone: Iterable[Gone]) -> None:
         """On the owner's thread."""
-        for entry_id in entry_ids:
-            self._index.remove(entry_id)
+        for one in gone:
+            self._index.remove(one.entry_id, one.partition)
+
+    def _written(self, kept: Sequence[EntryId], released: Sequence[EntryId]) -> None:
+        """These are on disk now, and memory has let go of some before."""
+        if kept:
+            self._post(partial(self._index.settle, kept))
+        # What came up again meanwhile is held again.
+        let_go = [entry_id for entry_id in released if self._store.peek(entry_id) is None]
+        if let_go:
+            self._post(partial(self._index.release, let_go))
+
+    def _gone(self, gone: Sequence[Gone]) -> None:
+        """These are off the disk; what memory does not hold either leaves the index.
+
+        It may have left before, and come back with a partition that was read before this.
+        """
+        assert self._below is not None  # noqa: S101 - it tells us
+        nowhere = [one for one in gone if self._store.peek(one.entry_id) is None]
+        for one in gone:
+            if self._store.peek(one.entry_id) is not None:
+                self._below.stays_in_memory(one.entry_id)
+        self._unindex(nowhere)
 
     def _post(self, work: Callable[[], None]) -> None:
         """Hand `work` to the owner; while its queue is full, hold it back, in order."""
@@ -250,39 +324,6 @@ class Keeper:
                 self._held_back.popleft()
                 self._hook.lost_write(1)
 
-    def _later(self, change: Entry | EntryId) -> None:
-        if self._disk is None:
-            return
-        if len(self._waiting) >= MAX_WAITING:
-            self._hook.lost_write(1)
-            return
-        self._waiting.append(change)
-        self._has_work.set()
-
-    async def _write_forever(self, disk: DiskStore) -> None:
-        while True:
-            await self._has_work.wait()
-            await asyncio.sleep(_GATHER_S)
-            await self._write(disk)
-
-    async def _write(self, disk: DiskStore) -> bool:
-        changes = list(self._waiting)
-        self._waiting.clear()
-        self._has_work.clear()
-        removals = [change for change in changes if isinstance(change, int)]
-        gone = set(removals)
-        puts = [c for c in changes if isinstance(c, Entry) and c.entry_id not in gone]
-        marks = [change for change in changes if isinstance(change, Mark)]
-        try:
-            loop = asyncio.get_running_loop()
-            writing = loop.run_in_executor(self._disk_thread, disk.write, puts, removals, marks)
-            # Shielded: cancelled before the thread took it up, the changes would be lost untold.
-            await asyncio.shield(writing)
-        except CacheError:
-            self._hook.lost_write(len(changes))
-            return False
-        return True
-
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
@@ -293,17 +334,6 @@ class Keeper:
         """Write what waits, and close the disk."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._disk is not None:
-            await self._write(self._disk)
-            await asyncio.get_running_loop().run_in_executor(self._disk_thread, self._disk.close)
-
-
-class _Loaded(NamedTuple):
-    entries: Sequence[Entry]
-    marks: Sequence[Mark]
-    top: EntryId
-
-
-def _load(disk: DiskStore, oldest_at: float) -> _Loaded:
-    return _Loaded(list(disk.load(oldest_at)), disk.marks(), disk.max_entry_id())
+        await asyncio.gather(*self._tasks, *self._invalidating, return_exceptions=True)
+        if self._below is not None:
+            await self._below.close()

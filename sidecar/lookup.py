@@ -10,9 +10,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
-from cache.entry import Candidate, Found, Hit, Miss, MissReason, Vector
+from cache.entry import Candidate, Entry, Found, Hit, Miss, MissReason, Vector
 from cache.errors import CacheError
 from cache.key import Keys
 from cache.policy import Permit
@@ -51,6 +51,27 @@ class MeaningIndex(Protocol):
         ...
 
 
+class Below(Protocol):
+    """What the keeper knows of entries that memory does not hold, or not for long."""
+
+    @property
+    def ticket(self) -> int:
+        """To be drawn before the disk is read."""
+        ...
+
+    async def find_below(self, fingerprint: bytes) -> Entry | None:
+        """The entry that the disk alone keeps, expired or not."""
+        ...
+
+    def rise(self, entry: Entry, uses: int = 1, *, ticket: int) -> Entry | None:
+        """What was read from disk with `ticket`, now in memory too; None if it may not serve."""
+        ...
+
+    def is_void(self, entry: Entry) -> bool:
+        """Memory holds it, and it was invalidated."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookupConfig:
     """How long a look-up may take.
@@ -80,6 +101,7 @@ class _Asked:
     vector: Vector
     max_age_s: float | None
     now_at: float
+    ticket: int
 
 
 class Lookup:
@@ -89,6 +111,7 @@ class Lookup:
         self,
         *,
         store: MemoryStore,
+        below: Below,
         encoder: Encoder,
         index: MeaningIndex,
         config: LookupConfig,
@@ -97,6 +120,7 @@ class Lookup:
     ) -> None:
         """`serves_by_meaning` is False in shadow mode: what would be served is told, no more."""
         self._store = store
+        self._below = below
         self._encoder = encoder
         self._index = index
         self._config = config
@@ -107,15 +131,27 @@ class Lookup:
         """The entry kept under this very fingerprint."""
         if not permit.read:
             return None
-        entry = self._store.get(keys.fingerprint, now_at, permit.max_age_s)
-        return Hit("exact", entry) if entry is not None else None
+        return self._hit(self._store.get(keys.fingerprint, now_at, permit.max_age_s))
 
     def stale(self, keys: Keys, permit: Permit, now_at: float, stale_s: float) -> Hit | None:
         """The entry kept under this very fingerprint, expired for no longer than `stale_s`."""
         if not permit.read or stale_s <= 0.0:
             return None
-        entry = self._store.get(keys.fingerprint, now_at, permit.max_age_s, stale_s)
-        return Hit("exact", entry) if entry is not None else None
+        return self._hit(self._store.get(keys.fingerprint, now_at, permit.max_age_s, stale_s))
+
+    def _hit(self, entry: Entry | None) -> Hit | None:
+        return None if entry is None or self._below.is_void(entry) else Hit("exact", entry)
+
+    async def on_disk(self, keys: Keys, permit: Permit) -> Hit | None:
+        """The entry that the disk alone keeps under this very fingerprint; memory has it now.
+
+        One that has expired is there for `stale` to be found.
+        """
+        if not permit.read:
+            return None
+        entry = await self._below.find_below(keys.fingerprint)
+        is_fit = entry is not None and _is_fit(entry, time.time(), permit.max_age_s)
+        return Hit("exact", entry, store="disk") if entry is not None and is_fit else None
 
     async def by_meaning(
         self,
@@ -131,7 +167,7 @@ class Lookup:
 
         Takes at most the configured budget, or what is left until `deadline` if that is less.
         """
-        now_at = time.time()
+        now_at, ticket = time.time(), self._below.ticket
         partition = keys.partition if permit.read and permit.semantic else None
 
         def search(encoding: Encoding) -> tuple[Encoding, Found | None, float]:
@@ -164,7 +200,7 @@ class Lookup:
         if found is None:
             return Miss(MissReason.NOT_CACHEABLE, detail=permit.reason, vector=encoding.vector)
         assert partition is not None  # noqa: S101 - something was found in it
-        asked = _Asked(partition, question, encoding.vector, permit.max_age_s, now_at)
+        asked = _Asked(partition, question, encoding.vector, permit.max_age_s, now_at, ticket)
         return self._settle(found, asked)
 
     def _settle(self, found: Found, asked: _Asked) -> Hit | Miss:
@@ -187,14 +223,28 @@ class Lookup:
         nearest = found.nearest if found.reason is MissReason.RISKY else None
         return (nearest,) if nearest is not None and self._trust.is_near(nearest) else ()
 
+    def _entry(
+        self, candidate: Candidate, asked: _Asked
+    ) -> tuple[Entry | None, Literal["memory", "disk"]]:
+        """The candidate as it is kept now, and where; what only the disk held is in memory then."""
+        entry = self._store.get_by_id(candidate.entry_id, asked.now_at, asked.max_age_s)
+        if entry is not None:
+            return (None if self._below.is_void(entry) else entry), "memory"
+        read = candidate.below
+        if read is None or not _is_fit(read, asked.now_at, asked.max_age_s):
+            return None, "disk"
+        return self._below.rise(read, ticket=asked.ticket), "disk"
+
     def _judged(
         self, candidate: Candidate, found: Found, asked: _Asked, missed: Miss
     ) -> Hit | Miss:
         """The hit, or `missed` with the reason for which the candidate is not served."""
-        entry = self._store.get_by_id(candidate.entry_id, asked.now_at, asked.max_age_s)
+        entry, store = self._entry(candidate, asked)
         if entry is None:
             return missed
-        hit = Hit("semantic", entry, candidate.similarity, candidate.risk, asked.vector, found)
+        hit = Hit(
+            "semantic", entry, candidate.similarity, candidate.risk, asked.vector, found, store
+        )
         refusal = self._trust.refusal(
             asked.partition,
             candidate,
@@ -215,3 +265,9 @@ class Lookup:
             detail = f"shadow: entry {entry.entry_id} would have been served"
             return replace(missed, reason=MissReason.OFF, detail=detail, withheld=hit)
         return hit
+
+
+def _is_fit(entry: Entry, now_at: float, max_age_s: float | None) -> bool:
+    """As in MemoryStore.get."""
+    is_young = max_age_s is None or now_at - entry.created_at < max_age_s
+    return entry.expires_at > now_at and is_young

@@ -122,6 +122,8 @@ class Pipeline:
                 ledger.cache = "bypass"
             if (hit := self._look_exact(ledger, aim)) is not None:
                 return self._tell_hit(ledger, hit)
+            if (hit := await self._look_on_disk(ledger, aim)) is not None:
+                return self._tell_hit(ledger, hit)
             if (hit := self._look_stale(ledger, aim)) is not None:
                 return self._tell_hit(ledger, hit, "stale")
             if (hit := await self._look_by_meaning(ledger, aim)) is not None:
@@ -170,6 +172,11 @@ class Pipeline:
     def _look_exact(self, ledger: Ledger, aim: Aim) -> Hit | None:
         with ledger.inquiry.watch.hop("exact"):
             return self.lookup.exact(aim.keys, aim.permit, time.time())
+
+    async def _look_on_disk(self, ledger: Ledger, aim: Aim) -> Hit | None:
+        """What memory had no room for, or the process before kept; it is in memory from now on."""
+        with ledger.inquiry.watch.hop("disk"):
+            return await self.lookup.on_disk(aim.keys, aim.permit)
 
     def _look_stale(self, ledger: Ledger, aim: Aim) -> Hit | None:
         """An answer that has just expired, while a new one is fetched behind it."""

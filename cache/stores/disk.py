@@ -1,108 +1,85 @@
-"""Entries in, the same entries out after a restart: one SQLite file.
+"""Entries in, the same entries out later and after a restart: one SQLite file, and its one writer.
 
 What may be lost. The process killed (`kill -9`): nothing that `write` returned from; its pages are
 the kernel's, and the write-ahead log is replayed at the next start. Power lost: with
 `synchronous=NORMAL` the log is synced at checkpoints only, so the last transactions may be gone,
 each of them whole, and the file stays sound. A cache may forget; it may not lie, so each row
-carries a checksum over all its fields, and one that does not match is deleted and counted.
+carries a checksum over all its fields, and one that does not match is never given out.
 Source: https://www.sqlite.org/pragma.html#pragma_synchronous
 
 Rule 1: an id is never used again: the highest one ever written is kept apart from the rows.
 Rule 2: a vector is only given back under the encoder that made it; a row of another encoder comes
         back without its meaning, to be found by its exact key.
 Rule 3: a file that is no sound database of this schema is renamed aside and a new one begun.
-Rule 4: an invalidation's mark is kept in the same transaction as what it removes; see cache.epochs.
+Rule 4: an invalidation's mark is kept before what it names is removed, see `cache.epochs`: a row
+        that is still there is void by its epoch.
+Rule 5: the file never exceeds `max_bytes`. Room is made before that, a batch at a time: what has
+        expired; then, of those that have been kept longest, the half that is worth least a byte.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from decimal import Decimal, InvalidOperation
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-import numpy as np
-import orjson
-
-from cache.entry import UNKNOWN_PROMPT, Entry, EntryId, Vector
+from cache.entry import Entry, EntryId
 from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import StoreError
+from cache.eviction import worth_usd
+from cache.stores.rows import GET, PUT, PUT_VECTOR, entry_of, row_of
+from cache.stores.tables import MARK, connected, named, put_aside, translated
 
-SCHEMA_VERSION: Final = 3
-"""Rises with the tables below. A file of schema 2 is taken over: its rows do not say under which
-prompt they were answered, and are told apart by a `prompt` that is null. An older one is put aside:
-its entries do not say whose they are, so that no invalidation could name them."""
-
-_TAKEN_OVER: Final = 2
-
-_APPLICATION_ID: Final = 0x53434143
-"""Written in the file's header, so that no other program's database is taken for ours."""
-
-_CHECKSUM_BYTES: Final = 16
 _LOAD_ROWS: Final = 500
 """Chosen: rows read at a time; bounds what a load holds beside the entries it gave."""
 
-_BUSY_MS: Final = 2_000
-"""Chosen: how long another process (a backup, an operator's shell) may hold the file."""
+_LOOKED_AT: Final = 512
+"""Chosen: rows compared when room is made, the half of which leaves: 5 ms of the writer's time."""
 
-_FIELDS: Final = (
-    "entry_id",
-    "encoder_id",
-    "fingerprint",
-    "partition",
-    "question",
-    "vector",
-    "body",
-    "tier",
-    "model",
-    "tokens_in",
-    "tokens_out",
-    "cost_usd",
-    "created_at",
-    "expires_at",
-    "tags",
-    "tenant",
-    "namespace",
-    "epoch",
-    "prompt",
-)
-_COLUMNS: Final = ", ".join((*_FIELDS, "checksum"))
-_MARKS: Final = ", ".join("?" * (len(_FIELDS) + 1))
+_FULL_RATIO: Final = 0.9
+"""Chosen: of `max_bytes`: the rest takes what comes in while room is made."""
 
-_MARK: Final = "kind, value, tenant, epoch, raised_at"
-_REST: Final = ", ".join((*_FIELDS[1:], "checksum"))
-_SCHEMA: Final = (
-    f"CREATE TABLE IF NOT EXISTS entries (entry_id INTEGER PRIMARY KEY, {_REST})",
-    "CREATE UNIQUE INDEX IF NOT EXISTS by_fingerprint ON entries (fingerprint)",
-    "CREATE TABLE IF NOT EXISTS highest (entry_id INTEGER NOT NULL)",
-    "INSERT INTO highest SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM highest)",
-    f"CREATE TABLE IF NOT EXISTS marks ({_MARK}, PRIMARY KEY (kind, value, tenant))",
-)
+_VACUUM_PAGES: Final = 256
+"""Chosen: free pages given back to the file system at a time, a megabyte."""
+
+_FREE_SHARE: Final = 4
+"""Chosen: a file of which a quarter is free gives pages back; fewer are soon used again."""
+
+_GONE: Final = "RETURNING entry_id, partition"
+
+
+class Gone(NamedTuple):
+    """An entry that left the disk, and the partition whose index is to forget it."""
+
+    entry_id: EntryId
+    partition: bytes | None
 
 
 class DiskStore:
-    """The entries that outlive the process. One owner thread at a time.
+    """The entries that outlive memory and the process. One owner thread at a time.
 
     Attributes:
+        path: Of the file.
         encoder_id: Whose vectors it takes and gives.
         renamed_to: Where a file that could not be read was put; None if there was none.
         dropped: Rows that `load` found torn and deleted.
         expired: Rows that `load` found expired and deleted.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, encoder_id: str) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, encoder_id: str, max_bytes: int
+    ) -> None:
+        self.path = path
         self._connection = connection
         self.encoder_id = encoder_id
+        self._max_bytes = max_bytes
         self.renamed_to: Path | None = None
         self.dropped = 0
         self.expired = 0
 
     @classmethod
-    def open(cls, path: Path, encoder_id: str | None) -> DiskStore:
+    def open(cls, path: Path, encoder_id: str | None, max_bytes: int = 2**40) -> DiskStore:
         """The store at `path`, begun if there is none; see `renamed_to`.
 
         Without an `encoder_id` that of the newest vector is taken.
@@ -113,15 +90,18 @@ class DiskStore:
         renamed_to = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = _connected(path)
+            connection = connected(path)
             if connection is None:
-                renamed_to = _put_aside(path)
-                connection = _connected(path)
+                renamed_to = put_aside(path)
+                connection = connected(path)
+            if connection is None:
+                raise StoreError(f"{path} is not a sound database though it was just begun")
+            page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+            connection.execute(f"PRAGMA max_page_count = {max_bytes // page_bytes}")
         except (sqlite3.Error, OSError) as fault:
             raise StoreError(f"{path} cannot be opened: {fault}") from fault
-        if connection is None:
-            raise StoreError(f"{path} is not a sound database though it was just begun")
-        store = cls(path, connection, _newest(connection) if encoder_id is None else encoder_id)
+        made_by = _newest(connection) if encoder_id is None else encoder_id
+        store = cls(path, connection, made_by, max_bytes)
         store.renamed_to = renamed_to
         return store
 
@@ -132,46 +112,62 @@ class DiskStore:
             StoreError: The file cannot be read.
         """
         last = -1
-        with _translated("read"):
+        with translated("read"):
             while rows := self._connection.execute(
-                f"SELECT {_COLUMNS} FROM entries WHERE entry_id > ?"  # noqa: S608 - our own names
-                " ORDER BY entry_id LIMIT ?",
-                (last, _LOAD_ROWS),
+                f"{GET} WHERE e.entry_id > ? ORDER BY e.entry_id LIMIT ?", (last, _LOAD_ROWS)
             ).fetchall():
                 last = rows[-1][0]
                 unfit = []
-                for row in rows:
-                    entry = _entry(row, self.encoder_id)
+                for *row, _ in rows:
+                    entry = entry_of(row, self.encoder_id)
                     if entry is not None and entry.expires_at > now_at:
                         yield entry
                         continue
                     unfit.append(row[0])
                     self.dropped += entry is None
                     self.expired += entry is not None
-                self._delete(unfit)
+                with self._connection:
+                    self._delete(unfit)
 
     def write(
         self, puts: Sequence[Entry], removals: Sequence[EntryId], marks: Sequence[Mark] = ()
-    ) -> None:
+    ) -> list[Gone]:
         """Keep and forget, all or nothing; kept against `kill -9` once this returns.
+
+        Gives back what was kept under the same fingerprints and is not any more.
 
         Raises:
             StoreError: Nothing was written (disk full, file gone, file held by another).
         """
-        rows = [_row(entry, self.encoder_id) for entry in puts]
+        rows = [row_of(entry, self.encoder_id) for entry in puts]
         highest = max([row[0] for row in rows] + list(removals), default=0)
-        with _translated("written"), self._connection:
+        epoch = max([entry.epoch for entry in puts] + [mark.epoch for mark in marks], default=0)
+        with translated("written"), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
+            self._delete(removals)
+            replaced = [gone for entry in puts for gone in self._make_way(entry)]
+            self._connection.executemany(PUT, [row[:-1] for row in rows])
             self._connection.executemany(
-                "DELETE FROM entries WHERE entry_id = ?", [(entry_id,) for entry_id in removals]
+                PUT_VECTOR,
+                [
+                    (entry.partition, row[0], row[-1])
+                    for entry, row in zip(puts, rows, strict=True)
+                    if row[-1] is not None
+                ],
             )
-            self._connection.executemany(
-                f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES ({_MARKS})",  # noqa: S608 - as above
-                rows,
+            self._connection.execute(
+                "UPDATE highest SET entry_id = max(entry_id, ?), epoch = max(epoch, ?)",
+                (highest, epoch),
             )
-            self._connection.execute("UPDATE highest SET entry_id = max(entry_id, ?)", (highest,))
             for mark in marks:
                 self._mark(mark)
+        return replaced
+
+    def _make_way(self, entry: Entry) -> list[Gone]:
+        return self._deleted(
+            "DELETE FROM entries WHERE fingerprint = ? AND entry_id <> ?",
+            (entry.fingerprint, entry.entry_id),
+        )
 
     def _mark(self, mark: Mark) -> None:
         selector = mark.selector
@@ -188,15 +184,90 @@ class DiskStore:
         Raises:
             StoreError: The file cannot be read.
         """
-        with _translated("read"):
-            rows = self._connection.execute(f"SELECT {_MARK} FROM marks").fetchall()  # noqa: S608 - our own names
-        return [Mark(Selector(*named), epoch, raised_at) for *named, epoch, raised_at in rows]
+        with translated("read"):
+            rows = self._connection.execute(f"SELECT {MARK} FROM marks").fetchall()  # noqa: S608 - our own names
+        return [Mark(Selector(*kept), epoch, raised_at) for *kept, epoch, raised_at in rows]
+
+    def used(self, uses: Iterable[tuple[EntryId, int]]) -> None:
+        """Note how often entries were used that memory lets go.
+
+        Raises:
+            StoreError: Nothing was written.
+        """
+        with translated("written"), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(
+                "UPDATE entries SET uses = max(uses, ?2) WHERE entry_id = ?1", list(uses)
+            )
+
+    def remove_expired(self, before_at: float, limit: int) -> list[Gone]:
+        """Forget some of what expired before that; those that left, fewer than `limit` if all.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        with translated("written"), self._connection:
+            return self._deleted(
+                "DELETE FROM entries WHERE entry_id IN"
+                " (SELECT entry_id FROM entries WHERE expires_at <= ? LIMIT ?)",
+                (before_at, limit),
+            )
+
+    def remove_named(self, mark: Mark, after: EntryId, until: EntryId) -> list[Gone]:
+        """Forget what a mark voids, of the ids in (after, until]; those that left.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        condition, values = named(mark.selector)
+        with translated("written"), self._connection:
+            return self._deleted(
+                "DELETE FROM entries WHERE entry_id > ? AND entry_id <= ? AND epoch < ?"  # noqa: S608 - our own names
+                f" AND {condition}",
+                (after, until, mark.epoch, *values),
+            )
+
+    def make_room(self, now_at: float) -> list[Gone]:
+        """Forget a batch, if the file is nearly full; those that left, none if it is not.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        if self.used_bytes <= _FULL_RATIO * self._max_bytes:
+            return []
+        if gone := self.remove_expired(now_at, _LOOKED_AT):
+            return gone
+        with translated("written"), self._connection:
+            rows = self._connection.execute(
+                "SELECT entry_id, partition, cost_usd, tokens_out, uses,"
+                " length(body) + length(question) FROM entries ORDER BY entry_id LIMIT ?",
+                (_LOOKED_AT,),
+            ).fetchall()
+            rows.sort(key=lambda row: row[4] * worth_usd(float(row[2]), row[3]) / (1 + row[5]))
+            least = rows[: (len(rows) + 1) // 2]
+            self._delete([row[0] for row in least])
+        return [Gone(row[0], row[1]) for row in least]
+
+    def shrink(self) -> bool:
+        """Give some pages back to the file system, where many are free; whether there are more.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        pages, free, _ = self._pages()
+        if free * _FREE_SHARE < pages:
+            return False
+        with translated("written"):
+            self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        return self._pages()[1] < free
 
     def _delete(self, entry_ids: Iterable[EntryId]) -> None:
-        with self._connection:
-            self._connection.executemany(
-                "DELETE FROM entries WHERE entry_id = ?", [(entry_id,) for entry_id in entry_ids]
-            )
+        self._connection.executemany(
+            "DELETE FROM entries WHERE entry_id = ?", [(entry_id,) for entry_id in entry_ids]
+        )
+
+    def _deleted(self, statement: str, values: Sequence[object]) -> list[Gone]:
+        return [Gone(*row) for row in self._connection.execute(f"{statement} {_GONE}", values)]
 
     def max_entry_id(self) -> EntryId:
         """The highest id that was ever written, deleted or not; 0 in a new file.
@@ -204,16 +275,48 @@ class DiskStore:
         Raises:
             StoreError: The file cannot be read.
         """
-        with _translated("read"):
-            query = (
-                "SELECT max(entry_id, (SELECT ifnull(max(entry_id), 0) FROM entries)) FROM highest"
+        return self._highest("entry_id")
+
+    def max_epoch(self) -> int:
+        """The highest epoch that was ever written; 0 in a new file.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        return self._highest("epoch")
+
+    def _highest(self, column: str) -> int:
+        with translated("read"):
+            return int(self._connection.execute(f"SELECT {column} FROM highest").fetchone()[0])  # noqa: S608 - our own names
+
+    def count(self) -> int:
+        """How many entries it holds, expired ones too.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        with translated("read"):
+            return int(self._connection.execute("SELECT count(*) FROM entries").fetchone()[0])
+
+    @property
+    def used_bytes(self) -> int:
+        """What the pages in use take. Raises StoreError."""
+        pages, free, page_bytes = self._pages()
+        return (pages - free) * page_bytes
+
+    def _pages(self) -> tuple[int, int, int]:
+        """How many there are, how many of them are free, and how large one is."""
+        with translated("read"):
+            pages, free, page_bytes = (
+                int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
             )
-            return int(self._connection.execute(query).fetchone()[0])
+        return pages, free, page_bytes
 
     @property
     def size_bytes(self) -> int:
         """What the file and its write-ahead log take on disk."""
-        files = (self._path, self._path.with_name(self._path.name + "-wal"))
+        files = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
@@ -222,142 +325,14 @@ class DiskStore:
         Raises:
             StoreError: The log could not be folded in; the next start does it.
         """
-        with _translated("closed"):
+        with translated("closed"):
             self._connection.close()
 
 
-def _connected(path: Path) -> sqlite3.Connection | None:
-    """A connection to a sound database of ours, or None if the file is none."""
-    # The owner may build the store on one thread and use it on another, one after the other.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if not is_new and not _is_ours(connection):
-            connection.close()
-            return None
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA:
-                connection.execute(statement)
-            if _version(connection) == _TAKEN_OVER:
-                connection.execute("ALTER TABLE entries ADD COLUMN prompt")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    except sqlite3.OperationalError:
-        # Held by another, read-only, disk full: says nothing about what the file holds.
-        connection.close()
-        raise
-    except sqlite3.DatabaseError:
-        connection.close()
-        return None
-    return connection
-
-
 def _newest(connection: sqlite3.Connection) -> str:
-    with _translated("read"):
+    with translated("read"):
         row = connection.execute(
-            "SELECT encoder_id FROM entries WHERE vector IS NOT NULL ORDER BY entry_id DESC LIMIT 1"
+            "SELECT encoder_id FROM entries WHERE partition IS NOT NULL"
+            " ORDER BY entry_id DESC LIMIT 1"
         ).fetchone()
     return str(row[0]) if row else ""
-
-
-def _is_ours(connection: sqlite3.Connection) -> bool:
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application_id != _APPLICATION_ID:
-        return False
-    if _version(connection) not in {_TAKEN_OVER, SCHEMA_VERSION}:
-        return False
-    return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _put_aside(path: Path) -> Path:
-    """Rename the file and what belongs to it to the first free name; that name."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
-        number += 1
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    return aside
-
-
-@contextmanager
-def _translated(done: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as fault:
-        raise StoreError(f"the disk store could not be {done}: {fault}") from fault
-
-
-def _row(entry: Entry, encoder_id: str) -> tuple[Any, ...]:
-    # Half precision moves a cosine by less than 0.0005 and halves the file's vectors.
-    vector = entry.vector.astype("<f2").tobytes() if entry.vector is not None else None
-    fields = (
-        entry.entry_id,
-        encoder_id,
-        entry.fingerprint,
-        entry.partition,
-        entry.question,
-        vector,
-        entry.body,
-        entry.tier,
-        entry.model,
-        entry.tokens_in,
-        entry.tokens_out,
-        str(entry.cost_usd),
-        float(entry.created_at),
-        float(entry.expires_at),
-        orjson.dumps(entry.tags),
-        entry.tenant,
-        entry.namespace,
-        entry.epoch,
-        entry.prompt,
-    )
-    return (*fields, _checksum(fields))
-
-
-def _checksum(fields: Sequence[Any]) -> bytes:
-    """Over each field's type, length and value, so that no two rows write the same bytes."""
-    hashed = blake2b(digest_size=_CHECKSUM_BYTES)
-    for field in fields:
-        value = field if isinstance(field, bytes) else repr(field).encode()
-        hashed.update(b"%s %d " % (type(field).__name__.encode(), len(value)))
-        hashed.update(value)
-    return hashed.digest()
-
-
-def _entry(row: Sequence[Any], encoder_id: str) -> Entry | None:
-    """The entry that `row` holds, None if the row is torn."""
-    *fields, checksum = row
-    # A row of schema 2 has no prompt, and its checksum knows of none.
-    told = fields if fields[-1] is not None else fields[:-1]
-    if checksum != _checksum(told):
-        return None
-    kept = dict(zip(_FIELDS, fields, strict=True))
-    is_same_encoder = kept.pop("encoder_id") == encoder_id
-    raw = kept.pop("vector")
-    kept["prompt"] = UNKNOWN_PROMPT if kept["prompt"] is None else kept["prompt"]
-    kept["vector"] = _vector(raw) if is_same_encoder and raw is not None else None
-    if kept["vector"] is None:
-        kept["partition"], kept["question"] = None, ""
-    try:
-        kept["cost_usd"] = Decimal(kept["cost_usd"])
-        kept["tags"] = tuple(orjson.loads(kept["tags"]))
-    except (InvalidOperation, orjson.JSONDecodeError):
-        return None
-    return Entry(**kept)
-
-
-def _vector(raw: bytes) -> Vector | None:
-    """Unit length again: rounding to half precision moved it. None if it has no length."""
-    vector = np.frombuffer(raw, dtype="<f2").astype(np.float32)
-    length = float(np.linalg.norm(vector))
-    return vector / np.float32(length) if length > 0.0 else None

@@ -26,10 +26,10 @@ import orjson
 from cache.entry import UNKNOWN_PROMPT, Entry, EntryId
 from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import ExchangeError
-from cache.stores.disk import SCHEMA_VERSION
+from cache.stores.tables import SCHEMA_VERSION
 
 FORMAT: Final = "sidecar-cache"
-_READ: Final = (2, SCHEMA_VERSION)
+_READ: Final = (2, 3, SCHEMA_VERSION)
 """Schema 2 does not tell an entry's prompt."""
 
 _CHECKSUM_BYTES: Final = 16

@@ -10,7 +10,7 @@ Rule 4: a tenant with a quota has a pool of its own and the others share what is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from cache.entry import Entry, EntryId
 from cache.eviction import Pool, worth_usd
@@ -30,6 +30,19 @@ def entry_bytes(entry: Entry) -> int:
     tags = sum(len(tag) + 64 for tag in entry.tags)
     text = width * len(entry.question)
     return ENTRY_OVERHEAD_BYTES + len(entry.body) + text + vector_bytes + tags
+
+
+class Left(NamedTuple):
+    """What one newcomer made leave.
+
+    Attributes:
+        replaced: Kept under the same key before: the newcomer takes their place.
+        evicted: There was no room for them, the newcomer perhaps among them; with each, how often
+            it had been used.
+    """
+
+    replaced: tuple[Entry, ...]
+    evicted: tuple[tuple[Entry, int], ...]
 
 
 class MemoryStore:
@@ -100,18 +113,24 @@ class MemoryStore:
         self._pool(entry).use(entry.entry_id)
         return entry
 
-    def put(self, entry: Entry) -> tuple[Entry, ...]:
-        """Keep `entry`; what had to leave for it, or `entry` itself if it is not worth its room."""
+    def put(self, entry: Entry, uses: int = 1) -> Left:
+        """Keep `entry`; what had to leave for it, or `entry` itself if it is not worth its room.
+
+        `uses` are those that it brings along.
+        """
         same = (self._by_fingerprint.get(entry.fingerprint), self._by_id.get(entry.entry_id))
         replaced = {old.entry_id: old for old in same if old is not None}
-        uses = max((self._drop(old) for old in replaced.values()), default=1)
+        uses = max([uses, *(self._drop(old) for old in replaced.values())])
         worth = worth_usd(float(entry.cost_usd), entry.tokens_out)
         leaving = self._pool(entry).admit(entry.entry_id, entry_bytes(entry), worth, uses)
-        gone = (*replaced.values(), *self._unlisted(leaving, entry))
+        evicted = tuple(
+            (entry if each == entry.entry_id else self._unlist(self._by_id[each]), used)
+            for each, used in leaving.items()
+        )
         if entry.entry_id not in leaving:
             self._by_fingerprint[entry.fingerprint] = entry
             self._by_id[entry.entry_id] = entry
-        return gone
+        return Left(tuple(replaced.values()), evicted)
 
     def remove(self, entry_id: EntryId) -> Entry | None:
         """Forget an entry; the entry, or None if it was not kept."""
@@ -127,8 +146,8 @@ class MemoryStore:
             self._drop(entry)
         return tuple(old)
 
-    def allot(self, quotas: Mapping[str, int]) -> tuple[Entry, ...]:
-        """Give each tenant the quota that stands here and no other; what had to leave.
+    def allot(self, quotas: Mapping[str, int]) -> tuple[tuple[Entry, int], ...]:
+        """Give each tenant the quota that stands here and no other; what had no room any more.
 
         Built anew where the quotas have changed, the dearest coming in first: uses are forgotten.
         """
@@ -139,7 +158,7 @@ class MemoryStore:
         self._shared = Pool(max(0, self._max_bytes - sum(quotas.values())))
         self._by_fingerprint.clear()
         self._by_id.clear()
-        return tuple(gone for entry in reversed(kept) for gone in self.put(entry))
+        return tuple(gone for entry in reversed(kept) for gone in self.put(entry).evicted)
 
     def _pool(self, entry: Entry) -> Pool:
         return self._own.get(entry.tenant, self._shared)
@@ -152,12 +171,6 @@ class MemoryStore:
         del self._by_fingerprint[entry.fingerprint]
         del self._by_id[entry.entry_id]
         return entry
-
-    def _unlisted(self, leaving: list[EntryId], newcomer: Entry) -> list[Entry]:
-        return [
-            newcomer if each == newcomer.entry_id else self._unlist(self._by_id[each])
-            for each in leaving
-        ]
 
 
 def _usd_per_byte(entry: Entry) -> float:

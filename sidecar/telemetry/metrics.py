@@ -131,6 +131,18 @@ class Metrics:
             "Changes of the cache that did not reach index or disk",
             registry=registry,
         )
+        self._disk_reads = Counter(
+            "sidecar_cache_disk_reads",
+            "Exact look-ups that memory could not answer and the disk was asked",
+            ["outcome"],
+            registry=registry,
+        )
+        self._index_builds = Counter(
+            "sidecar_cache_index_builds",
+            "Indexes laid anew, or read from disk, in the background",
+            ["outcome"],
+            registry=registry,
+        )
         self._batches = Histogram(
             "sidecar_encoder_batch_texts",
             "Texts in one run of the encoder",
@@ -287,6 +299,14 @@ class Metrics:
     def lost_write(self, count: int) -> None:
         """See keeper.Hook."""
         self._lost.inc(count)
+
+    def read_disk(self, outcome: str) -> None:
+        """See persistence.Hook."""
+        self._disk_reads.labels(outcome).inc()
+
+    def built_index(self, outcome: str) -> None:
+        """See builder.Hook."""
+        self._index_builds.labels(outcome).inc()
 
     def refreshed(self, outcome: str) -> None:
         """See refresh.Hook."""

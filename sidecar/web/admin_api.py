@@ -71,7 +71,7 @@ class AdminApi:
         entry_id = int(request.match_info["id"])
 
         async def found() -> dict[str, Any] | None:
-            return self._cache.find_entry(entry_id)
+            return await self._cache.find_entry(entry_id)
 
         told = await self._main.run(found)
         if told is None:
@@ -89,7 +89,7 @@ class AdminApi:
         async def done() -> dict[str, Any]:
             selector: Selector | None = asked
             if asked.by == "entry":
-                selector = self._cache.entry_selector(asked.value)
+                selector = await self._cache.entry_selector(asked.value)
             if selector is None:
                 return {"dry_run": dry_run, "entries": 0, "told": "no such entry is kept"}
             return await self._cache.invalidate(selector, dry_run=dry_run)

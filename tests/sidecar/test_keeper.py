@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,10 @@ from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import StoreError
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore, entry_bytes
+from cache.stores.reader import DiskReader
 from sidecar.errors import EncoderError
 from sidecar.keeper import Keeper
+from sidecar.persistence import Persistence
 from tests.sidecar.test_lookup import ENTRY, KEYS
 
 T = TypeVar("T")
@@ -44,18 +46,28 @@ class FakeOwner:
 
 
 class FakeIndex:
-    """The ids it holds."""
+    """The ids it finds, and those of them that it need not fetch."""
 
     def __init__(self) -> None:
         self.ids: set[int] = set()
+        self.resident: set[int] = set()
 
-    def add(
-        self, entry_id: int, partition: bytes, question: str, vector: object, expires_at: float
-    ) -> None:
-        self.ids.add(entry_id)
+    def add(self, entry: Entry) -> None:
+        self.ids.add(entry.entry_id)
+        self.resident.add(entry.entry_id)
 
-    def remove(self, entry_id: int) -> None:
+    def hold(self, entry: Entry) -> None:
+        self.resident.add(entry.entry_id)
+
+    def settle(self, entry_ids: Iterable[int]) -> None:
+        pass
+
+    def release(self, entry_ids: Iterable[int]) -> None:
+        self.resident.difference_update(entry_ids)
+
+    def remove(self, entry_id: int, partition: bytes | None = None) -> None:
         self.ids.discard(entry_id)
+        self.resident.discard(entry_id)
 
 
 class FakeHook:
@@ -63,6 +75,10 @@ class FakeHook:
 
     def __init__(self) -> None:
         self.lost = 0
+        self.reads: list[str] = []
+
+    def read_disk(self, outcome: str) -> None:
+        self.reads.append(outcome)
 
     def lost_write(self, count: int) -> None:
         self.lost += count
@@ -71,39 +87,73 @@ class FakeHook:
 class Kept:
     """A keeper and all that it keeps in."""
 
-    def __init__(self, folder: Path, max_bytes: int = 10**6) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int = 10**6,
+        *,
+        disk_bytes: int = 2**30,
+        has_disk: bool = True,
+    ) -> None:
         self.store, self.index, self.owner = MemoryStore(max_bytes), FakeIndex(), FakeOwner()
         self.hook, self.thread = FakeHook(), ThreadPoolExecutor(max_workers=1)
+        self.reading = ThreadPoolExecutor(max_workers=1)
         self.path = folder / "cache.sqlite"
+        self.disk_bytes, self.has_disk = disk_bytes, has_disk
 
     async def start(self) -> Keeper:
-        disk = self.thread.submit(DiskStore.open, self.path, "encoder").result()
+        disk = None
+        if self.has_disk:
+            disk = DiskStore.open(self.path, "encoder", self.disk_bytes)
         self.keeper = self.build(disk)
         await self.keeper.start()
         return self.keeper
 
-    def build(self, disk: DiskStore) -> Keeper:
+    def build(self, disk: DiskStore | None) -> Keeper:
+        below = None
+        if disk is not None:
+            below = Persistence(
+                disk=disk,
+                reader=DiskReader.open(self.path, "encoder"),
+                write_thread=self.thread,
+                read_thread=self.reading,
+                hook=self.hook,
+                budget_s=60.0,
+            )
         return Keeper(
-            store=self.store,
-            index=self.index,
-            owner=self.owner,
-            disk=disk,
-            disk_thread=self.thread,
-            hook=self.hook,
+            store=self.store, index=self.index, owner=self.owner, below=below, hook=self.hook
         )
+
+    async def written(self) -> None:
+        """Wait until the disk has all changes."""
+        assert self.keeper.is_persisted
+        await self.keeper.tally(EVERYTHING)
+
+    async def found(self, entry: Entry) -> Entry | None:
+        """What a caller would get under its key."""
+        return self.store.get(entry.fingerprint, 1.0) or await self.keeper.find_below(
+            entry.fingerprint
+        )
+
+    async def close(self) -> None:
+        await self.keeper.close()
+        self.shutdown()
+
+    def shutdown(self) -> None:
+        self.thread.shutdown()
+        self.reading.shutdown()
 
 
 @pytest.fixture
 async def kept(tmp_path: Path) -> AsyncIterator[Kept]:
-    made = Kept(tmp_path, max_bytes=int(2.5 * entry_bytes(ENTRY)))
+    made = Kept(tmp_path, max_bytes=int(2.5 * entry_bytes(ENTRY)), has_disk=False)
     await made.start()
     yield made
-    await made.keeper.close()
-    made.thread.shutdown()
+    await made.close()
 
 
 async def test_what_is_evicted_leaves_the_index(kept: Kept) -> None:
-    """Deletion leaves no ghost."""
+    """Where there is no disk, memory is all there is."""
     for number in (1, 2, 3):
         kept.keeper.keep(replace(ENTRY, entry_id=number, fingerprint=bytes([number]) * 20))
     assert kept.index.ids == {2, 3}
@@ -131,22 +181,23 @@ async def test_a_restart_brings_back_what_was_kept(tmp_path: Path) -> None:
     await keeper.close()
     second = Kept(tmp_path)
     again = await second.start()
-    assert second.index.ids == {1, 2}
-    assert second.store.get(b"h" * 20, 1.0) is not None
+    assert len(second.store) == 0
+    assert (risen := await again.find_below(b"h" * 20)) is not None
+    assert second.store.get(b"h" * 20, 1.0) is risen
+    assert second.index.resident == {2}
     assert again.next_id() == 3
     await again.close()
     for made in (first, second):
-        made.thread.shutdown()
+        made.shutdown()
 
 
 async def test_an_answer_too_large_for_memory_is_not_indexed(tmp_path: Path) -> None:
     """The index points to what is there."""
-    made = Kept(tmp_path, max_bytes=10)
-    (await made.start()).keep(ENTRY)
+    made = Kept(tmp_path, max_bytes=10, has_disk=False)
+    assert not (await made.start()).keep(ENTRY)
     assert made.index.ids == set()
     assert KEYS.partition is not None
-    await made.keeper.close()
-    made.thread.shutdown()
+    await made.close()
 
 
 def named(number: int, tag: str = "", **fields: Any) -> Entry:
@@ -168,7 +219,7 @@ async def test_what_is_invalidated_leaves_no_ghost(tmp_path: Path) -> None:
     disk = DiskStore.open(made.path, "encoder")
     assert [one.entry_id for one in disk.load(0.0)] == [2, 4]
     disk.close()
-    made.thread.shutdown()
+    made.shutdown()
 
 
 async def test_a_write_that_is_cancelled_is_written_all_the_same(tmp_path: Path) -> None:
@@ -188,7 +239,7 @@ async def test_a_write_that_is_cancelled_is_written_all_the_same(tmp_path: Path)
     assert [one.entry_id for one in disk.load(0.0)] == [1]
     assert len(disk.marks()) == 1
     disk.close()
-    made.thread.shutdown()
+    made.shutdown()
 
 
 async def test_a_disk_that_cannot_be_read_costs_persistence_alone(tmp_path: Path) -> None:
@@ -203,7 +254,7 @@ async def test_a_disk_that_cannot_be_read_costs_persistence_alone(tmp_path: Path
     assert not keeper.is_persisted
     assert not await keeper.invalidate(Selector("tag", "none"))
     await keeper.close()
-    made.thread.shutdown()
+    made.shutdown()
 
 
 async def test_thousands_that_leave_at_once_leave_no_ghost(tmp_path: Path) -> None:
@@ -222,7 +273,7 @@ async def test_thousands_that_leave_at_once_leave_no_ghost(tmp_path: Path) -> No
     disk = DiskStore.open(made.path, "encoder")
     assert [one.entry_id for one in disk.load(0.0)] == [20_000]
     disk.close()
-    made.thread.shutdown()
+    made.shutdown()
 
 
 async def test_what_was_asked_for_before_is_not_kept_after(kept: Kept) -> None:
@@ -235,38 +286,42 @@ async def test_what_was_asked_for_before_is_not_kept_after(kept: Kept) -> None:
     assert kept.index.ids == {2, 3}
 
 
-async def test_a_row_that_a_lost_removal_left_is_not_loaded(tmp_path: Path) -> None:
+async def test_a_row_that_a_lost_removal_left_does_not_come_up(tmp_path: Path) -> None:
     """The invalidation is written apart from what it removes, and outlives it."""
     disk = DiskStore.open(tmp_path / "cache.sqlite", "encoder")
     disk.write([named(1, tag="a"), named(2)], [], [Mark(Selector("tag", "a"), 1, 1.0)])
     disk.close()
     made = Kept(tmp_path)
     keeper = await made.start()
-    assert made.index.ids == {2}
+    assert await made.found(named(1)) is None
+    assert await made.found(named(2)) is not None
     assert keeper.epochs.now == 1
     await keeper.close()
-    made.thread.shutdown()
+    made.shutdown()
 
 
-async def test_what_memory_has_no_room_for_is_not_indexed_at_the_start(tmp_path: Path) -> None:
-    """A smaller budget after a restart leaves no ghost either."""
-    large = Kept(tmp_path)
-    keeper = await large.start()
+async def test_what_memory_has_no_room_for_is_found_on_disk(tmp_path: Path) -> None:
+    """It stays in the index, comes up when it is asked for, and what it displaces stays too."""
+    made = Kept(tmp_path, max_bytes=int(2.5 * entry_bytes(ENTRY)))
+    keeper = await made.start()
     for number in range(1, 7):
-        keeper.keep(named(number))
-    await keeper.close()
-    small = Kept(tmp_path, max_bytes=int(2.5 * entry_bytes(ENTRY)))
-    await (again := await small.start()).close()
-    assert again.is_persisted
-    assert small.index.ids == {one.entry_id for one in small.store}
-    assert len(small.store) == 2
-    for made in (large, small):
-        made.thread.shutdown()
+        assert keeper.keep(named(number))
+    assert len(made.store) == 2
+    await made.written()
+    assert made.index.ids == {1, 2, 3, 4, 5, 6}
+    assert made.index.resident == {one.entry_id for one in made.store}
+    for number in range(1, 7):
+        found = await made.found(named(number))
+        assert found is not None
+        assert found.entry_id == number
+        assert made.store.peek(number) is not None
+    assert len(made.store) == 2
+    await made.close()
 
 
 async def test_new_quotas_reach_the_index(tmp_path: Path) -> None:
     """What a reload makes leave is no ghost."""
-    made = Kept(tmp_path)
+    made = Kept(tmp_path, has_disk=False)
     keeper = await made.start()
     for number in range(1, 7):
         keeper.keep(named(number, tenant="a" if number > 3 else "b"))
@@ -274,7 +329,7 @@ async def test_new_quotas_reach_the_index(tmp_path: Path) -> None:
     assert made.index.ids == {one.entry_id for one in made.store}
     assert len(made.store) == 4
     await keeper.close()
-    made.thread.shutdown()
+    made.shutdown()
 
 
 _WRITER = """
@@ -293,7 +348,7 @@ async def write():
             keeper.keep(named(number, tag=str(number % 7), epoch=keeper.epochs.now))
             await asyncio.sleep(0.001)
         tag = str(number % 7)
-        gone = [one.entry_id for one in keeper.named(Selector("tag", tag))]
+        gone = list(range(int(tag) or 7, number + 1, 7))
         assert await keeper.invalidate(Selector("tag", tag))
         print(*gone, flush=True)
 
@@ -314,11 +369,10 @@ async def test_a_kill_never_resurrects(tmp_path: Path) -> None:
         made = Kept(tmp_path)
         await made.start()
         assert gone
-        assert not {one.entry_id for one in made.store} & gone
-        assert not made.index.ids & gone
-        await made.keeper.close()
-        made.thread.shutdown()
+        for number in gone:
+            assert await made.found(named(number)) is None
+        await made.close()
     disk = DiskStore.open(tmp_path / "cache.sqlite", "encoder")
-    assert not {one.entry_id for one in disk.load(0.0)} & gone
+    assert len(list(disk.load(0.0))) > 0
     assert (disk.dropped, disk.renamed_to) == (0, None)
     disk.close()

@@ -93,6 +93,21 @@ NOTHING = Found((), MissReason.EMPTY)
 BOTH = Found((Candidate(99, 0.99, 0.0), Candidate(7, 0.97, 0.01)), None)
 
 
+class FakeBelow:
+    """A disk that holds nothing."""
+
+    ticket = 0
+
+    async def find_below(self, fingerprint: bytes) -> Entry | None:
+        return None
+
+    def rise(self, entry: Entry, uses: int = 1, *, ticket: int) -> Entry | None:
+        return None
+
+    def is_void(self, entry: Entry) -> bool:
+        return False
+
+
 async def look(
     encoder: FakeEncoder,
     index: FakeIndex,
@@ -106,6 +121,7 @@ async def look(
     store.put(ENTRY)
     lookup = Lookup(
         store=store,
+        below=FakeBelow(),
         encoder=encoder,
         index=index,
         config=LookupConfig(budget_s=budget_s),

@@ -7,12 +7,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,8 @@ from hypothesis import strategies as st
 from cache.entry import UNKNOWN_PROMPT, Entry
 from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import StoreError
-from cache.stores.disk import SCHEMA_VERSION, DiskStore
+from cache.stores.disk import DiskStore
+from cache.stores.reader import DiskReader
 
 ENCODER = "encoder-a"
 
@@ -121,7 +124,8 @@ def test_a_row_that_was_changed_is_never_served(tmp_path: Path, column: str) -> 
     store.write([entry(1), entry(2)], [])
     store.close()
     raw = sqlite3.connect(tmp_path / "cache.sqlite")
-    raw.execute(f"UPDATE entries SET {column} = 'x' WHERE entry_id = 1")  # noqa: S608 - as listed
+    table = "vectors" if column == "vector" else "entries"
+    raw.execute(f"UPDATE {table} SET {column} = 'x' WHERE entry_id = 1")  # noqa: S608 - as listed
     raw.commit()
     raw.close()
     store = opened(tmp_path)
@@ -179,7 +183,7 @@ def test_a_file_of_an_older_schema_is_put_aside(tmp_path: Path) -> None:
     store.write([entry(1)], [])
     store.close()
     raw = sqlite3.connect(tmp_path / "cache.sqlite")
-    raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 2}")
+    raw.execute("PRAGMA user_version = 1")
     raw.close()
     store = opened(tmp_path)
     assert store.renamed_to is not None
@@ -187,36 +191,84 @@ def test_a_file_of_an_older_schema_is_put_aside(tmp_path: Path) -> None:
     store.close()
 
 
-def made_schema_2(path: Path) -> None:
-    """Write the file as the version before wrote it: no prompt, and a checksum without one."""
+_OLDER = [
+    "entry_id",
+    "encoder_id",
+    "fingerprint",
+    "partition",
+    "question",
+    "vector",
+    "body",
+    "tier",
+    "model",
+    "tokens_in",
+    "tokens_out",
+    "cost_usd",
+    "created_at",
+    "expires_at",
+    "tags",
+    "tenant",
+    "namespace",
+    "epoch",
+    "prompt",
+]
+
+
+def written_before(path: Path, entries: Sequence[Entry], version: int) -> None:
+    """Write the file as version 2 or 3 wrote it: vectors among the fields, 2 without a prompt."""
+    names = _OLDER[:-1] if version == 2 else _OLDER
     raw = sqlite3.connect(path)
-    raw.execute("ALTER TABLE entries DROP COLUMN prompt")
-    names = [row[1] for row in raw.execute("PRAGMA table_info(entries)") if row[1] != "checksum"]
-    for row in raw.execute(f"SELECT {', '.join(names)} FROM entries").fetchall():  # noqa: S608 - names of ours
+    raw.execute(
+        f"CREATE TABLE entries (entry_id INTEGER PRIMARY KEY, {', '.join(names[1:])}, checksum)"
+    )
+    raw.execute("CREATE UNIQUE INDEX by_fingerprint ON entries (fingerprint)")
+    raw.execute("CREATE TABLE highest (entry_id INTEGER NOT NULL)")
+    raw.execute("INSERT INTO highest VALUES (9)")
+    raw.execute(
+        "CREATE TABLE marks (kind, value, tenant, epoch, raised_at,"
+        " PRIMARY KEY (kind, value, tenant))"
+    )
+    for one in entries:
+        assert one.vector is not None
+        told = {name: getattr(one, name, None) for name in names} | {
+            "encoder_id": ENCODER,
+            "vector": one.vector.astype("<f2").tobytes(),
+            "cost_usd": str(one.cost_usd),
+            "tags": orjson.dumps(one.tags),
+        }
         hashed = blake2b(digest_size=16)
-        for field in row:
+        for field in told.values():
             value = field if isinstance(field, bytes) else repr(field).encode()
             hashed.update(b"%s %d " % (type(field).__name__.encode(), len(value)) + value)
-        raw.execute("UPDATE entries SET checksum = ? WHERE entry_id = ?", (hashed.digest(), row[0]))
-    raw.execute("PRAGMA user_version = 2")
+        row = [*told.values(), hashed.digest()]
+        raw.execute(f"INSERT INTO entries VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - places
+    raw.execute(f"PRAGMA application_id = {0x53434143}")
+    raw.execute(f"PRAGMA user_version = {version}")
     raw.commit()
     raw.close()
 
 
-def test_a_file_of_the_schema_before_is_taken_over(tmp_path: Path) -> None:
-    """Its entries serve on, and every invalidation by prompt names them: theirs is not known."""
-    store = opened(tmp_path)
-    store.write([entry(1), entry(2)], [])
-    store.close()
-    made_schema_2(tmp_path / "cache.sqlite")
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_file_of_a_schema_before_is_taken_over(tmp_path: Path, version: int) -> None:
+    """Its entries serve on, with their vectors; from 2 every invalidation by prompt names them."""
+    kept = [replace(entry(number), prompt="sha-0123456789ab", epoch=3) for number in (1, 2)]
+    written_before(tmp_path / "cache.sqlite", kept, version)
     store = opened(tmp_path)
     assert store.renamed_to is None
-    store.write([replace(entry(3), prompt="sha-0123456789ab")], [])
+    prompt = UNKNOWN_PROMPT if version == 2 else "sha-0123456789ab"
+    loaded = list(store.load(0.0))
+    assert [one.prompt for one in loaded] == [prompt, prompt]
+    assert [one.tags for one in loaded] == [("a", "b"), ("a", "b")]
+    assert all(one.vector is not None for one in loaded)
+    assert (store.max_entry_id(), store.max_epoch(), store.dropped) == (9, 3, 0)
+    reader = DiskReader.open(store.path, ENCODER)
+    rows = reader.rows(b"p" * 20, 32, limit=9)
+    assert rows is not None
+    assert list(rows.ids) == [1, 2]
+    reader.close()
     store.close()
     again = opened(tmp_path)
-    prompts = [one.prompt for one in again.load(0.0)]
-    assert prompts == [UNKNOWN_PROMPT, UNKNOWN_PROMPT, "sha-0123456789ab"]
-    assert again.dropped == 0
+    assert [one.entry_id for one in again.load(0.0)] == [1, 2]
     again.close()
 
 

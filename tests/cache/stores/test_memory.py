@@ -110,7 +110,8 @@ class Ledger(RuleBasedStateMachine):
         made = entry(self.last_id, name, size, expires_at, tenant=tenant, cost=cost)
         before = self.model
         self.pools[tenant if tenant in QUOTAS else ""].put(made)
-        gone = self.store.put(made)
+        left = self.store.put(made)
+        gone = [*left.replaced, *(one for one, _ in left.evicted)]
         expected = {one.entry_id for one in [*before, made]} - {one.entry_id for one in self.model}
         assert {one.entry_id for one in gone} == expected
         assert len(gone) == len(expected)
@@ -178,8 +179,9 @@ def test_new_quotas_hold_at_once(asked: list[tuple[int, int]]) -> None:
     store, told = MemoryStore(MAX_BYTES), set[int]()
     for number, (name, size) in enumerate(asked):
         tenant = TENANTS[name % len(TENANTS)]
-        told |= {one.entry_id for one in store.put(entry(number, name, size, tenant=tenant))}
-    told |= {one.entry_id for one in store.allot(QUOTAS)}
+        left = store.put(entry(number, name, size, tenant=tenant))
+        told |= {one.entry_id for one in (*left.replaced, *(one for one, _ in left.evicted))}
+    told |= {one.entry_id for one, _ in store.allot(QUOTAS)}
     assert {one.entry_id for one in store} == set(range(len(asked))) - told
     assert all(pool.bytes_held <= pool.max_bytes for pool in store.pools().values())
     assert store.pools()["a"].max_bytes == QUOTAS["a"]

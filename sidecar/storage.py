@@ -1,0 +1,137 @@
+"""What keeps answers and finds them again, built from a `Config` and started.
+
+The disk is opened first: who keeps and who finds are told of it, each with a connection of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from cache.errors import CacheError
+from cache.growth import ROW_BYTES
+from cache.risk import RiskModel
+from cache.semantic import SemanticCache
+from cache.stores.disk import DiskStore
+from cache.stores.memory import MemoryStore
+from cache.stores.reader import DiskReader
+from sidecar.builder import Builder
+from sidecar.config import Config
+from sidecar.encoder.batcher import Batcher
+from sidecar.errors import ConfigError
+from sidecar.keeper import Keeper
+from sidecar.persistence import Persistence
+from sidecar.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Storage:
+    """The parts that other parts speak to."""
+
+    store: MemoryStore
+    index: SemanticCache
+    keeper: Keeper
+
+
+class _Disk(NamedTuple):
+    """One store, and a reader for each thread that reads."""
+
+    store: DiskStore
+    for_callers: DiskReader
+    for_index: DiskReader
+    for_builder: DiskReader
+
+
+async def build_storage(
+    config: Config,
+    stack: AsyncExitStack,
+    *,
+    batcher: Batcher,
+    encoder_id: str,
+    metrics: Metrics,
+    logger: logging.Logger,
+) -> Storage:
+    """Memory, index and disk, at work; a disk that fails costs persistence, not the start.
+
+    Raises:
+        ConfigError: The risk model cannot be read.
+    """
+    try:
+        risk = RiskModel.load()
+    except CacheError as fault:
+        raise ConfigError([f"cache: {fault}"]) from fault
+    threads = [
+        ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("cache-disk", "cache-read")
+    ]
+    for thread in threads:
+        stack.callback(thread.shutdown)
+    disk = None
+    if config.disk.path:
+        try:
+            disk = await asyncio.get_running_loop().run_in_executor(
+                threads[0], _opened, config, encoder_id
+            )
+        except CacheError as fault:
+            logger.warning("the cache lives in memory alone: %s", fault)
+    builder = Builder(
+        owner=batcher,
+        reader=disk.for_builder if disk is not None else None,
+        max_rows=config.semantic.max_index_bytes // ROW_BYTES,
+        hook=metrics,
+    )
+    index = SemanticCache(
+        encoder_id=encoder_id,
+        risk=risk,
+        config=config.semantic,
+        source=disk.for_index if disk is not None else None,
+        on_wanted=builder.want,
+    )
+    store = MemoryStore(config.cache.max_bytes, config.cache_quotas())
+    below = None
+    if disk is not None:
+        below = Persistence(
+            disk=disk.store,
+            reader=disk.for_callers,
+            write_thread=threads[0],
+            read_thread=threads[1],
+            hook=metrics,
+            budget_s=config.disk.budget_s,
+            keep_stale_s=config.cache.keep_stale_s,
+        )
+        metrics.gauge(
+            "sidecar_cache_disk_bytes", "Of the disk store", lambda: disk.store.size_bytes
+        )
+    keeper = Keeper(
+        store=store,
+        index=index,
+        owner=batcher,
+        below=below,
+        hook=metrics,
+        keep_stale_s=config.cache.keep_stale_s,
+    )
+    try:
+        entries = await keeper.start()
+    except CacheError as fault:
+        logger.warning("the kept answers could not be read: %s", fault)
+    else:
+        logger.info("cache restored", extra={"facts": {"entries": entries}})
+    stack.push_async_callback(keeper.close)
+    builder.start(index.partitions)
+    stack.push_async_callback(builder.close)
+    metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
+    metrics.gauge("sidecar_cache_bytes", "Bytes of them", lambda: store.bytes_held)
+    partitions = index.partitions
+    metrics.gauge("sidecar_cache_index_bytes", "Of open partitions", lambda: partitions.bytes_held)
+    metrics.gauge("sidecar_cache_open_partitions", "In memory", lambda: len(partitions))
+    return Storage(store, index, keeper)
+
+
+def _opened(config: Config, encoder_id: str) -> _Disk:
+    path = Path(config.disk.path)
+    store = DiskStore.open(path, encoder_id, config.disk.max_bytes)
+    return _Disk(store, *(DiskReader.open(path, encoder_id) for _ in range(3)))
