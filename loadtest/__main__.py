@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import hops, kill, provider, qqp, replay, run, trust
+from loadtest import hops, kill, provider, qqp, replay, run, storm, trust
 from loadtest.processes import NotReady
 from loadtest.report import Report, write
 
@@ -55,6 +55,11 @@ _VERBS: Final = {
         help="kill -9 under load and start again: is what was kept still whole and right?",
         add_arguments=kill.add_arguments,
         report=kill.report,
+    ),
+    "storm": Verb(
+        help="a vendor that fails: how many calls it sees for so many requests",
+        add_arguments=storm.add_arguments,
+        report=storm.report,
     ),
     "hops": Verb(
         help="time of each hop of misses and hits, beside a bare handler and a bare proxy",

@@ -20,7 +20,8 @@ from cache.policy import CacheConfig, SemanticConfig
 from router.policy import RouterConfig
 from router.pricing import Price
 from router.tiers import CAPABILITIES, Tier
-from sidecar.admission import TenantConfig
+from sidecar.admission.admission import AdmissionConfig
+from sidecar.admission.tenants import TenantConfig
 from sidecar.degraded import DegradedConfig
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.errors import ConfigError
@@ -43,9 +44,6 @@ NOT_BUILT: Final[Mapping[str, object]] = {
     "router.budget_usd_per_1k": 0,
     "router.sticky_sessions": False,
     "router.rules": [],
-    "tenants.budget_usd": 0,
-    "tenants.requests_per_minute": 0,
-    "tenants.tokens_per_minute": 0,
     "guardrails": {},
     "prompts": {},
     "telemetry.otlp_endpoint": "",
@@ -199,6 +197,7 @@ class Config:
     tiers: tuple[TierConfig, ...]
     router: RouterConfig
     tenants: tuple[TenantConfig, ...]
+    admission: AdmissionConfig
     degraded: DegradedConfig
     traffic: TrafficConfig
     telemetry: TelemetryConfig
@@ -217,6 +216,7 @@ _TABLES: Final[Mapping[str, tuple[str, type[Any]]]] = {
     "cache": ("cache", CacheConfig),
     "router": ("router", RouterConfig),
     "degraded": ("degraded", DegradedConfig),
+    "admission": ("admission", AdmissionConfig),
     "traffic": ("traffic", TrafficConfig),
     "telemetry": ("telemetry", TelemetryConfig),
 }
@@ -285,6 +285,13 @@ def _cross_faults(config: Config) -> list[str]:
         if tier.name == "auto":
             faults.append(f"tiers[{number}].name: auto is taken: it means any tier")
     faults += _tenant_faults(config, tiers)
+    prices = [tier.price_in_usd_per_mtok + tier.price_out_usd_per_mtok for tier in config.tiers]
+    if prices and not any(prices):
+        faults += [
+            f"tenants[{number}]: a budget holds nothing as long as no tier has a price"
+            for number, tenant in enumerate(config.tenants)
+            if tenant.has_budget
+        ]
     if sum(config.cache_quotas().values()) > config.cache.max_bytes:
         faults.append("tenants: their cache_bytes together are more than cache.max_bytes")
     default_tier = config.router.default_tier

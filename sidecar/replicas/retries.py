@@ -30,8 +30,9 @@ MAX_WAIT_S: Final = 20.0
 
 FLOOR: Final = 10.0
 FLOOR_PER_S: Final = 0.1
-"""Chosen: ten retries at once and one in ten seconds, however little traffic there is. Finagle's
-floor is ten a second, for services that are called a thousand times as often as a model is."""
+"""Chosen: ten retries at once and one in ten seconds, however little traffic there is. The ten are
+those of gRPC's retry throttling (proposal A6, `maxTokens`); Finagle's floor is ten a second, for
+services that are called a thousand times as often as a model is."""
 
 _AGAIN: Final = frozenset({408, 425, 429})
 _SERVER_ERRORS: Final = 500
