@@ -17,6 +17,8 @@ from sidecar.errors import UpstreamGarbled
 from sidecar.providers.client import EndpointConfig, HttpUpstream, TimeoutsConfig
 from sidecar.providers.errors import (
     CallerAtFault,
+    CallerRefused,
+    KeyRefused,
     UpstreamBusy,
     UpstreamTooSlow,
     UpstreamUnreachable,
@@ -230,3 +232,90 @@ async def test_an_answer_without_bound_is_refused(
     vendor.handler = flood
     with pytest.raises(UpstreamGarbled):
         await upstream(server, session).ask(call())
+
+
+async def _slowly(
+    request: web.Request, pieces: list[bytes], gone: asyncio.Event
+) -> web.StreamResponse:
+    """A stream that sends these pieces and then falls silent."""
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await response.prepare(request)
+    for piece in pieces:
+        await response.write(piece)
+    await gone.wait()
+    return response
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "pieces", "came"),
+    [
+        pytest.param(TimeoutsConfig(first_token_s=0.05), [], 0, id="no-first-chunk"),
+        pytest.param(TimeoutsConfig(first_token_s=0.05), [b": ping\n\n"], 0, id="pings-alone"),
+        pytest.param(TimeoutsConfig(read_s=0.05), [b'data: {"n":0}\n\n'], 1, id="no-second"),
+        pytest.param(TimeoutsConfig(total_s=0.2), [b'data: {"n":0}\n\n'], 1, id="no-end"),
+    ],
+)
+async def test_each_silence_of_a_stream_has_its_own_limit(
+    server: BaseTestServer,
+    session: aiohttp.ClientSession,
+    vendor: Vendor,
+    timeouts: TimeoutsConfig,
+    pieces: list[bytes],
+    came: int,
+) -> None:
+    """Before the first chunk, between two of them, and to the end; a ping is no chunk."""
+    gone = asyncio.Event()
+    vendor.handler = lambda request: _slowly(request, pieces, gone)
+    chunks = upstream(server, session, timeouts=timeouts).stream(call())
+    for _ in range(came):
+        await anext(chunks)
+    with pytest.raises(UpstreamTooSlow):
+        await anext(chunks)
+    gone.set()
+
+
+async def test_a_stream_without_an_answers_head_is_too_slow(
+    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
+) -> None:
+    """The first chunk's time runs from the question, not from the answer's head."""
+    gone = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        await gone.wait()
+        return web.Response()
+
+    vendor.handler = hang
+    with pytest.raises(UpstreamTooSlow):
+        await streamed(upstream(server, session, timeouts=TimeoutsConfig(first_token_s=0.05)))
+    gone.set()
+
+
+@pytest.mark.parametrize(
+    ("api_key", "status", "kind"),
+    [
+        pytest.param("sk-ours", 401, KeyRefused, id="our-key"),
+        pytest.param("sk-ours", 402, KeyRefused, id="our-purse"),
+        pytest.param("sk-ours", 429, UpstreamBusy, id="our-rate"),
+        pytest.param("caller", 401, CallerRefused, id="callers-key"),
+        pytest.param("caller", 429, CallerRefused, id="callers-rate"),
+        pytest.param("caller", 500, UpstreamBusy, id="anybodys"),
+    ],
+)
+async def test_whose_key_is_refused_decides_whom_it_concerns(
+    server: BaseTestServer,
+    session: aiohttp.ClientSession,
+    vendor: Vendor,
+    api_key: str,
+    status: int,
+    kind: type[Exception],
+) -> None:
+    """Ours: the upstream is left alone. A caller's: no other caller hears of it."""
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({}, status=status, headers={"retry-after": "7"})
+
+    vendor.handler = refuse
+    with pytest.raises(UpstreamBusy) as caught:
+        await upstream(server, session, api_key=api_key).ask(call())
+    assert type(caught.value) is kind
+    assert caught.value.retry_after_s == (None if kind is KeyRefused else 7.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from itertools import pairwise
 
 import orjson
@@ -81,3 +82,35 @@ def test_a_stream_is_asked_for_its_usage_and_keeps_other_options() -> None:
     assert "stream" not in orjson.loads(
         openai.request_body(body, stream=False, usage_in_streams=True)
     )
+
+
+NOON_AT = 1_790_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "told_s"),
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param({"Retry-After": "7"}, 7.0, id="seconds"),
+        pytest.param({"retry-after": "0.5"}, 0.5, id="fraction"),
+        pytest.param({"retry-after-ms": "250", "retry-after": "9"}, 0.25, id="milliseconds-first"),
+        pytest.param({"retry-after": formatdate(NOON_AT + 90, usegmt=True)}, 90.0, id="date"),
+        pytest.param({"retry-after": formatdate(NOON_AT - 90, usegmt=True)}, 0.0, id="past-date"),
+        pytest.param({"retry-after": "-3"}, 0.0, id="negative"),
+        pytest.param({"retry-after": "inf"}, openai.MAX_RETRY_AFTER_S, id="endless"),
+        pytest.param({"retry-after": "soon"}, None, id="odd"),
+        pytest.param({"retry-after": "nan"}, None, id="no-number"),
+    ],
+)
+def test_the_vendors_wish_is_read_in_each_of_its_forms(
+    headers: dict[str, str], told_s: float | None
+) -> None:
+    """Seconds, milliseconds or a date; bounded, and what is none is none."""
+    assert openai.find_retry_after_s(headers, NOON_AT) == told_s
+
+
+@given(st.text(max_size=40), st.text(max_size=12))
+def test_no_header_breaks_it(told: str, told_ms: str) -> None:
+    """A stranger writes it."""
+    found = openai.find_retry_after_s({"retry-after": told, "retry-after-ms": told_ms}, NOON_AT)
+    assert found is None or 0.0 <= found <= openai.MAX_RETRY_AFTER_S
