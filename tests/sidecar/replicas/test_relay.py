@@ -1,0 +1,105 @@
+"""The relay: held until the first words, whole or broken, whatever a stranger sends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.deadline import Deadline
+from sidecar.errors import ProviderError, UpstreamGarbled
+from sidecar.providers.errors import StreamBroken
+from sidecar.providers.wire import Call, Completion
+from sidecar.replicas.relay import MAX_HELD, relay
+
+
+class FakeStream:
+    """Sends what it was given."""
+
+    name = "u"
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self._chunks = chunks
+
+    async def ask(self, call: Call) -> Completion:
+        raise NotImplementedError
+
+    async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
+        for chunk in self._chunks:
+            yield chunk
+
+
+def chunk(finish_reason: str | None = None, **delta: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return orjson.dumps({"choices": [choice]})
+
+
+async def relayed(chunks: Sequence[bytes], told: list[bytes]) -> Completion:
+    call = Call(body={}, tier="small", deadline=Deadline.after_s(60.0))
+    return await relay(FakeStream(chunks), call, lambda data, _chunk, _headers: told.append(data))
+
+
+ROLE, WORD, END = chunk(role="assistant", content=""), chunk(content="a"), chunk("stop")
+
+
+async def test_the_role_waits_for_the_first_words_and_nothing_is_lost() -> None:
+    """Every chunk goes out, in order."""
+    told: list[bytes] = []
+    await relayed([ROLE, WORD, WORD, END], told)
+    assert told == [ROLE, WORD, WORD, END]
+
+
+@pytest.mark.parametrize("chunks", [[ROLE], [ROLE, b"<"], [], [b"{}"]])
+async def test_before_the_first_words_nothing_was_told(chunks: list[bytes]) -> None:
+    """The fault is like any other, so that somebody else may be asked."""
+    told: list[bytes] = []
+    with pytest.raises(UpstreamGarbled):
+        await relayed(chunks, told)
+    assert told == []
+
+
+async def test_after_them_it_is_broken() -> None:
+    """Words were sent."""
+    told: list[bytes] = []
+    with pytest.raises(StreamBroken):
+        await relayed([ROLE, WORD], told)
+    assert told == [ROLE, WORD]
+
+
+async def test_chunks_without_words_are_not_held_for_ever() -> None:
+    """A stream of nothing else goes out as it comes."""
+    told: list[bytes] = []
+    with pytest.raises(StreamBroken):
+        await relayed([ROLE] * (MAX_HELD + 3), told)
+    assert len(told) == MAX_HELD + 3
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+ODD = st.one_of(
+    st.binary(max_size=12),
+    JSON.map(orjson.dumps),
+    st.fixed_dictionaries(
+        {"choices": JSON | st.lists(st.fixed_dictionaries({"index": JSON, "delta": JSON}))}
+    ).map(orjson.dumps),
+    st.sampled_from([ROLE, WORD, END]),
+)
+
+
+@given(st.lists(ODD, max_size=6))
+async def test_whatever_is_sent_is_an_answer_or_a_providers_fault(chunks: list[bytes]) -> None:
+    """No chunk of a stranger's makes the sidecar fail."""
+    told: list[bytes] = []
+    try:
+        await relayed(chunks, told)
+    except StreamBroken:
+        assert told
+    except ProviderError:
+        assert told == []
