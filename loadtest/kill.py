@@ -80,10 +80,11 @@ class Round:
 
     @property
     def is_good(self) -> bool:
-        """Nothing was served that must not be, and something was that should."""
+        """Nothing was served that must not be, and of what should be, something was."""
         found = self.found
         wrong = found.torn + found.resurrected + found.outlived + self.foreign + self.served_again
-        return wrong == 0 and found.hits > 0 and self.is_off is not False
+        goes_on = found.hits > 0 or not found.asked_again  # the changes may have taken all of it
+        return wrong == 0 and goes_on and self.is_off is not False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +162,7 @@ async def report(args: argparse.Namespace) -> Report:
         tables=[_table(rounds)],
         figures={"rounds": [_figures(one) for one in rounds], "sums": _sums(rounds)},
         notes=[f"Kept: answered at least {args.settle_s} s before the kill."],
-        is_good=all(one.is_good for one in rounds),
+        is_good=all(one.is_good for one in rounds) and any(one.found.hits for one in rounds),
     )
 
 

@@ -1,6 +1,6 @@
 """A sidecar under load, changed while it is asked, and then killed; what its successor serves.
 
-Senders ask questions of their own, new and again, under three tenants and four tags. An operator
+Senders ask questions of their own, new and again, under three tenants and a dozen tags. An operator
 invalidates by tag, tenant and entry, callers complain of answers, and one pair of questions that is
 served by meaning is rejected. Of each question is known what must and what must not be served:
 
@@ -31,7 +31,8 @@ from loadtest.provider import answer_to
 TENANTS: Final = ("one", "two", "three")
 QUIET: Final = "quiet"
 """Whose answers no invalidation takes: what it learns must last."""
-TAGS: Final = ("red", "green", "blue", "grey")
+TAGS: Final = tuple(f"tag-{number}" for number in range(12))
+"""Chosen: so many that an invalidation by tag leaves most of what is kept."""
 CHECKED: Final = 300
 """Chosen: questions of each kind that are asked again after a start; some seconds' work."""
 
@@ -184,7 +185,7 @@ async def _change(place: Place, wreck: Wreck, stopped: asyncio.Event, dice: Rand
         if not able or stopped.is_set():
             continue
         past = dice.choice(able)
-        match dice.choices(("complaint", "entry", "tag", "tenant"), (4, 2, 3, 1))[0]:
+        match dice.choices(("complaint", "entry", "tag", "tenant"), (20, 10, 8, 1))[0]:
             case "complaint":
                 await _complain(place, wreck, past)
             case "entry":
