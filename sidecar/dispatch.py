@@ -14,10 +14,12 @@ from typing import Any, Protocol
 
 from router.cascade import Cascade, Do, Event, Step
 from router.decision import AnswerView, Decision, Judgement, Task
+from router.pricing import cost
 from router.tiers import Ladder
 from sidecar import answer
 from sidecar.deadline import Deadline
-from sidecar.errors import DeadlineExceeded, ProviderError
+from sidecar.errors import AnswerRefused, DeadlineExceeded, ProviderError
+from sidecar.guardrails.rules import Violation
 from sidecar.outcome import Attempt, Outcome
 from sidecar.providers.errors import CallerAtFault, StreamBroken, UpstreamShut
 from sidecar.providers.wire import Call
@@ -43,6 +45,28 @@ class Judge(Protocol):
         ...
 
 
+class Guard(Protocol):
+    """The operator's rules for one request's answers."""
+
+    def check(self, body: Mapping[str, Any]) -> Violation | None:
+        """The first rule that an answer breaks."""
+        ...
+
+    def mending(
+        self, request: Mapping[str, Any], body: Mapping[str, Any], violation: Violation
+    ) -> Mapping[str, Any] | None:
+        """The request that asks for a better answer; None if none is to be asked."""
+        ...
+
+    def may_escalate(self, violation: Violation) -> bool:
+        """Another tier is asked for a better one."""
+        ...
+
+    def refuses(self, violation: Violation) -> bool:
+        """Such an answer is not served."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Job:
     """One request, ready to be sent.
@@ -55,6 +79,8 @@ class Job:
         headers: The caller's headers that go upstream.
         attempts: Every call made is added here as it ends, so that a climb that fails tells them.
         drill: A fault on purpose.
+        may_escalate: A higher tier may be asked for a better answer.
+        guard: What answers must keep to; None if to nothing.
     """
 
     body: Mapping[str, Any]
@@ -64,6 +90,8 @@ class Job:
     headers: Mapping[str, str]
     attempts: list[Attempt] = field(default_factory=list)
     drill: Drill | None = None
+    may_escalate: bool = True
+    guard: Guard | None = None
 
 
 @dataclass(slots=True)
@@ -75,6 +103,7 @@ class _Climb:
     headers: dict[int, Mapping[str, str]] = field(default_factory=dict)
     judgement: Judgement | None = None
     fault: ProviderError | None = None
+    is_mended: bool = False
 
     def failed(self, fault: ProviderError) -> None:
         # The first is told, but what an upstream said before that one was not asked.
@@ -85,6 +114,11 @@ class _Climb:
         self.attempts.append(attempt)
         self.held[attempt.place] = attempt
         self.headers[attempt.place] = headers
+
+    def note(self, place: int, **fields: Any) -> Attempt:
+        """What is thought of the answer held last."""
+        self.attempts[-1] = self.held[place] = replace(self.held[place], **fields)
+        return self.held[place]
 
 
 class Dispatch:
@@ -110,7 +144,7 @@ class Dispatch:
         while step.do is Do.ASK:
             assert step.place is not None  # noqa: S101 - ASK always names its place
             step = await self._step(job, cascade, climb, step.place, live)
-        return self._outcome(job, climb, step)
+        return self._outcome(job, climb, step, is_live=live is not None)
 
     async def _step(
         self, job: Job, cascade: Cascade, climb: _Climb, place: int, live: Publish | None
@@ -129,21 +163,70 @@ class Dispatch:
             climb.failed(fault)
             return cascade.after(Event.FAILED)
         climb.hold(attempt, headers)
+        if job.guard is not None:
+            await self._held_to(job.guard, job, climb, place, is_live=live is not None)
         if live is not None:
             return cascade.after(Event.CONFIDENT)
         climb.judgement = self._judge.judge(job.task, job.decision, _views(job, climb.held))
-        judged = replace(attempt, confidence=_confidence(climb.judgement, place))
-        climb.attempts[-1] = climb.held[place] = judged
-        better = climb.judgement.next_place
+        climb.note(place, confidence=_confidence(climb.judgement, place))
+        better = self._better(job, climb, place) if job.may_escalate else None
         event = Event.CONFIDENT if better is None else Event.DOUBTFUL
         return cascade.after(event, better)
 
-    def _outcome(self, job: Job, climb: _Climb, step: Step) -> Outcome:
+    async def _held_to(
+        self, guard: Guard, job: Job, climb: _Climb, place: int, *, is_live: bool
+    ) -> None:
+        """Say which rule the answer breaks, and have it mended, once in a climb."""
+        held = climb.held[place]
+        assert held.body is not None  # noqa: S101 - what is held answered
+        violation = guard.check(held.body)
+        if violation is None:
+            return
+        climb.note(place, violation=violation)
+        again = guard.mending(job.body, held.body, violation)
+        if is_live or again is None or climb.is_mended or not self._affords(job, climb, place):
+            return
+        climb.is_mended = True
+        try:
+            mended, headers = await self._ask_tier(replace(job, body=again), climb, place, None)
+        except ProviderError:
+            return  # the answer that is held stands as it is
+        climb.hold(mended, headers)
+        climb.note(place, violation=guard.check(mended.body or {"choices": ()}))
+
+    def _affords(self, job: Job, climb: _Climb, place: int) -> bool:
+        """Time is left for one more call, and money for as long an answer as the last."""
+        if job.deadline.remaining_s() <= 0.0:
+            return False
+        if job.task.budget_usd is None:
+            return True
+        last = climb.attempts[-1]
+        tokens_in = job.task.tokens_in + last.tokens_out
+        more_usd = cost(self._ladder[place].price, tokens_in, last.tokens_out)
+        spent_usd = sum((attempt.cost_usd for attempt in climb.attempts), more_usd)
+        return float(spent_usd) <= job.task.budget_usd
+
+    def _better(self, job: Job, climb: _Climb, place: int) -> int | None:
+        """The tier above that pays; or, of an answer that breaks a rule, the next one."""
+        assert climb.judgement is not None  # noqa: S101 - judged a line ago
+        violation = climb.held[place].violation
+        if violation is None or job.guard is None:
+            return climb.judgement.next_place
+        above = [other for other in job.task.allowed if other > place]
+        if not job.guard.may_escalate(violation) or not above:
+            return None
+        return above[0] if self._affords(job, climb, above[0]) else None
+
+    def _outcome(self, job: Job, climb: _Climb, step: Step, *, is_live: bool) -> Outcome:
         if step.do is Do.GIVE_UP:
             assert climb.fault is not None  # noqa: S101 - only faults lead here
             raise climb.fault
         best = climb.judgement.best if climb.judgement is not None else climb.attempts[-1].place
+        within = [place for place, attempt in climb.held.items() if attempt.violation is None]
+        best = best if climb.held[best].violation is None else max(within, default=best)
         served = climb.held[best]
+        if served.violation is not None and job.guard is not None and not is_live:
+            _refuse(job.guard, served.violation)
         return Outcome(
             served=served,
             attempts=tuple(climb.attempts),
@@ -173,6 +256,11 @@ class Dispatch:
                 drill=job.drill,
             )
         )
+
+
+def _refuse(guard: Guard, violation: Violation) -> None:
+    if guard.refuses(violation):
+        raise AnswerRefused(violation.rule, violation.detail)
 
 
 def _confidence(judgement: Judgement, place: int) -> float:

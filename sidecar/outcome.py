@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from router.decision import Decision, Judgement
+from sidecar.guardrails.rules import Violation
 from sidecar.providers.errors import UpstreamShut
 
 CANCELLED: Final = "cancelled"
@@ -31,6 +32,7 @@ class Attempt:
         tokens_out: Completion tokens billed.
         cost_usd: What it cost.
         confidence: The judgement's estimate once this answer was held.
+        violation: The operator's rule that this answer breaks.
     """
 
     place: int
@@ -42,6 +44,7 @@ class Attempt:
     tokens_out: int = 0
     cost_usd: Decimal = Decimal(0)
     confidence: float | None = None
+    violation: Violation | None = None
 
     @property
     def was_made(self) -> bool:

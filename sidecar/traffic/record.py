@@ -35,6 +35,7 @@ class AttemptRecord:
         finish_reason: The vendor's word; empty if it did not answer.
         confidence: The judgement's calibrated estimate once this answer was held; None if none.
         answer: The answer's text; empty if it did not answer, or redacted away.
+        guardrail: The operator's rule that the answer breaks; empty if it breaks none.
     """
 
     tier: str
@@ -48,6 +49,7 @@ class AttemptRecord:
     finish_reason: str = ""
     confidence: float | None = None
     answer: str = ""
+    guardrail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,8 @@ class RequestRecord:
         confidence: The served answer's; None on a hit.
         status: HTTP status that the caller got.
         error: Name of the error class; empty if answered.
+        guardrail: The operator's rule that the request breaks; empty if it breaks none.
+        overrides: The operator's switches that held for it.
         stream: The caller asked for a stream.
         cost_usd: What this request cost, all attempts; decimal as text.
         saved_usd: Against the top tier; decimal as text.
@@ -131,6 +135,8 @@ class RequestRecord:
     confidence: float | None = None
     status: int = 200
     error: str = ""
+    guardrail: str = ""
+    overrides: tuple[str, ...] = ()
     stream: bool = False
     cost_usd: str = "0"
     saved_usd: str = "0"
@@ -198,7 +204,7 @@ def from_map(values: Mapping[str, Any]) -> Record:
     try:
         if kind is RequestRecord:
             attempts = tuple(AttemptRecord(**attempt) for attempt in kept.pop("attempts", ()))
-            for name in ("tags", "allowed"):
+            for name in ("tags", "allowed", "overrides"):
                 kept[name] = tuple(kept.get(name, ()))
             return RequestRecord(**kept, attempts=attempts)
         return FeedbackRecord(**kept)

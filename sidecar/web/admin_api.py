@@ -13,7 +13,7 @@ import orjson
 from aiohttp import web
 
 from cache.epochs import KINDS, Selector
-from sidecar.admission import ANONYMOUS, Caller
+from sidecar.admission.tenants import ANONYMOUS, Caller
 from sidecar.chat import parse
 from sidecar.deadline import Deadline
 from sidecar.errors import MalformedRequest
@@ -21,6 +21,7 @@ from sidecar.inspection import Inspection, Wanted
 from sidecar.ledger import Inquiry
 from sidecar.options import parse_options
 from sidecar.stopwatch import Stopwatch
+from sidecar.web.bodies import parse_object, read_body
 from sidecar.web.listen import MainLoop
 from sidecar.web.middleware import json_response
 from sidecar.web.token import OperatorToken
@@ -81,7 +82,7 @@ class AdminApi:
     async def invalidate(self, request: web.Request) -> web.Response:
         """`POST /admin/cache/invalidate` {"by", "value", "tenant"?, "dry_run"?: true}."""
         self._token.check(request)
-        body = _object(await request.read())
+        body = parse_object(await read_body(request))
         asked, dry_run = _selector(body), body.get("dry_run", True)
         if not isinstance(dry_run, bool):
             raise MalformedRequest("dry_run", "must be true or false")
@@ -100,18 +101,8 @@ class AdminApi:
     async def explain(self, request: web.Request) -> web.Response:
         """`POST /admin/cache/explain` {"request": {...}, "tenant"?, "namespace"?, "headers"?}."""
         self._token.check(request)
-        inquiry = _inquiry(_object(await request.read()))
+        inquiry = _inquiry(parse_object(await read_body(request)))
         return json_response(await self._main.run(lambda: self._cache.explain(inquiry)))
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as fault:
-        raise MalformedRequest("body", f"is no valid JSON: {fault}") from fault
-    if not isinstance(body, dict):
-        raise MalformedRequest("body", "must be a JSON object")
-    return body
 
 
 def _text(body: dict[str, Any], field: str) -> str:
