@@ -7,14 +7,22 @@ SidecarError
 │   ├── DrillRefused         403 permission_error
 │   ├── UnknownModel         404 invalid_request_error
 │   ├── NoAbleTier           400 invalid_request_error
+│   ├── RequestRefused       400 guardrail_error; it breaks a rule of the operator's
 │   ├── NotCached            504 only_if_cached; `Cache-Control: only-if-cached` and nothing kept
 │   └── NotBuilt             404 invalid_request_error; a part of the contract that is not there yet
 ├── CapacityError            the caller may come back
-│   ├── AdmissionRefused     429 rate_limit_error
+│   ├── AdmissionRefused     429 rate_limit_error; no place
+│   │   ├── RateLimited      429 rate_limit_error; the minute's requests or tokens are used up
+│   │   └── BudgetSpent      429 insufficient_quota; there is no money left
+│   ├── ModelBlocked         503 overloaded_error; switched off by the operator, for a while
+│   ├── ReadOnly             503 overloaded_error; as above, and nothing is written down
 │   └── DeadlineExceeded     504 timeout_error
 ├── ProviderError            502 upstream_error; the rest of its tree is in providers/errors.py
+│   ├── AnswerRefused        502 guardrail_error; no tier gave an answer within the operator's rules
 │   └── UpstreamGarbled      502 upstream_error; 200, and yet no answer
+├── FragmentFailed           as the fault of the fragment that failed
 ├── EncoderError             never reaches the caller: lookup makes it a miss
+├── AdmissionStoreError      never reaches the caller: budgets live in memory alone meanwhile
 ├── TrafficError             never reaches the caller: the log counts a drop
 └── ConfigError              never reaches a caller: the process does not start
 
@@ -25,7 +33,8 @@ tests/sidecar/test_errors.py holds this picture against the code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -38,12 +47,14 @@ class SidecarError(Exception):
         code: `error.code` in it, a string, or None.
         param: `error.param` in it: the field at fault, or None.
         retry_after_s: Seconds after which asking again makes sense; None if never.
+        headers: What the answer's headers tell beside that.
     """
 
     status: int = 500
     kind: ClassVar[str] = "internal_error"
     code: str | None = None
     param: str | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -98,6 +109,18 @@ class NoAbleTier(RequestError):
     code = "no_able_tier"
 
 
+class RequestRefused(RequestError):
+    """It breaks a rule of `[guardrails]`; `rule` is which, by its name in the metrics."""
+
+    kind = "guardrail_error"
+
+    def __init__(self, rule: str, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.rule = rule
+        self.param = field
+        self.code = f"guardrail_{rule.replace('-', '_')}"
+
+
 class NotCached(RequestError):
     """The caller asked for a kept answer only, and none is kept (RFC 9111, section 5.2.1.7)."""
 
@@ -121,9 +144,58 @@ class CapacityError(SidecarError):
 
 
 class AdmissionRefused(CapacityError):
-    """More requests are in flight than the config admits."""
+    """More is asked than the config admits.
+
+    Attributes:
+        reason: One word of a closed set, for metrics.
+    """
 
     code = "over_capacity"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        may_retry: bool = True,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.reason = reason
+        self.headers = dict(headers or {})
+        if not may_retry:
+            # OpenAI's own clients obey it, and would ask twice more in vain otherwise.
+            self.headers["x-should-retry"] = "false"
+
+
+class RateLimited(AdmissionRefused):
+    """The minute's requests or tokens, of the tenant or of one of its users, are used up."""
+
+    code = "rate_limit_exceeded"
+
+
+class BudgetSpent(AdmissionRefused):
+    """A budget has no room for what the request may cost."""
+
+    kind = "insufficient_quota"
+    code = "insufficient_quota"
+
+
+class ModelBlocked(CapacityError):
+    """The operator has taken out of the ladder all that could have answered."""
+
+    status = 503
+    kind = "overloaded_error"
+    code = "model_blocked"
+
+
+class ReadOnly(CapacityError):
+    """The operator lets nothing be written down for a while."""
+
+    status = 503
+    kind = "overloaded_error"
+    code = "read_only"
 
 
 class DeadlineExceeded(CapacityError):
@@ -145,6 +217,21 @@ class ProviderError(SidecarError):
     kind = "upstream_error"
 
 
+class AnswerRefused(ProviderError):
+    """Every answer that could be had breaks a rule of `[guardrails]`.
+
+    Attributes:
+        rule: Which, by its name in the metrics.
+    """
+
+    kind = "guardrail_error"
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"no answer within the rules could be had: {detail}")
+        self.rule = rule
+        self.code = f"guardrail_{rule.replace('-', '_')}"
+
+
 class UpstreamGarbled(ProviderError):
     """200, and yet no answer that the protocol allows.
 
@@ -153,8 +240,26 @@ class UpstreamGarbled(ProviderError):
     """
 
 
+class FragmentFailed(SidecarError):
+    """A fragment failed that must not: what its fault says, and whose it is.
+
+    Attributes:
+        fault: The fragment's own.
+    """
+
+    def __init__(self, name: str, fault: SidecarError) -> None:
+        super().__init__(str(fault), retry_after_s=fault.retry_after_s)
+        self.fault = fault
+        self.status, self.code = fault.status, fault.code
+        self.param = f"fragments.{name}"
+
+
 class EncoderError(SidecarError):
     """The encoder could not make a vector."""
+
+
+class AdmissionStoreError(SidecarError):
+    """What was spent could not be written or read."""
 
 
 class TrafficError(SidecarError):
