@@ -6,11 +6,11 @@ never kept, costs nothing, and is off unless the config holds one.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sidecar import answer
+from sidecar.guardrails.patterns import compiled
 
 MODEL: Final = "sidecar-static"
 
@@ -23,7 +23,7 @@ class StaticAnswerConfig:
     """What is said to which questions.
 
     Attributes:
-        match: Regular expression, searched for in the last user turn; empty fits any request.
+        match: RE2 expression, searched for in the last user turn; empty fits any request.
         tenant: Whose requests; empty means everybody's.
         text: The answer.
 
@@ -39,9 +39,9 @@ class StaticAnswerConfig:
         if not self.text:
             raise ValueError("text must not be empty")
         try:
-            re.compile(self.match)
-        except re.error as fault:
-            raise ValueError(f"match is no regular expression: {fault}") from fault
+            compiled(self.match)
+        except ValueError as fault:
+            raise ValueError(f"match {fault}") from fault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class StaticAnswers:
     """The config's, ready to be searched."""
 
     def __init__(self, config: DegradedConfig) -> None:
-        self._answers = [(re.compile(each.match), each) for each in config.answers]
+        self._answers = [(compiled(each.match), each) for each in config.answers]
 
     def find(self, question: str | None, tenant: str) -> str | None:
         """The text for this question of this tenant, if one was foreseen."""
