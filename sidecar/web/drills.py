@@ -27,8 +27,9 @@ class Drills:
         told = headers.get("x-sidecar-drill", "")
         if not told:
             return None
-        token = headers.get("x-sidecar-drill-token", "")
-        if not self._token or not hmac.compare_digest(token.encode(), self._token.encode()):
+        # Bytes that are no UTF-8 reach us as surrogates, which plain `encode` refuses.
+        token = headers.get("x-sidecar-drill-token", "").encode(errors="surrogateescape")
+        if not self._token or not hmac.compare_digest(token, self._token.encode()):
             raise DrillRefused("a drill needs the operator's token in x-sidecar-drill-token")
         drill = Drill.parse(told)
         facts = {"request_id": request_id, "drill": drill.kind, "upstream": drill.upstream}

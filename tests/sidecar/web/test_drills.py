@@ -30,6 +30,7 @@ def test_the_operator_may_and_it_is_logged(caplog: pytest.LogCaptureFixture) -> 
         pytest.param("secret", "", id="none"),
         pytest.param("secret", "secre", id="part"),
         pytest.param("secret", "sécret", id="not-ascii"),
+        pytest.param("secret", "\udcff", id="no-text-at-all"),
         pytest.param("", "", id="no-operator"),
     ],
 )
