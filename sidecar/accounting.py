@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Protocol
@@ -54,6 +55,7 @@ class Accounting:
         encoder_id: str,
         log: Log,
         meter: Meter,
+        logger: logging.Logger,
     ) -> None:
         self._ladder = ladder
         self._artifact_version = artifact_version
@@ -61,6 +63,7 @@ class Accounting:
         self._encoder_id = encoder_id
         self._log = log
         self._meter = meter
+        self._logger = logger
 
     def headers(self, ledger: Ledger) -> dict[str, str]:
         """The response headers that can be known by now; see PRODUCT's table in the README."""
@@ -109,6 +112,7 @@ class Accounting:
         facts = {"tier": tier} if tier else {}
         facts |= {"model": model} if model else {}
         facts |= {"degraded": ledger.degraded} if ledger.degraded else {}
+        facts |= {"narrowed": ledger.narrowed} if ledger.narrowed else {}
         if ledger.hit is not None:
             facts |= {"similarity": f"{ledger.hit.similarity:.4f}", "escalations": "0"}
         elif ledger.cache == "coalesced":
@@ -138,6 +142,14 @@ class Accounting:
             told["x-sidecar-cache-store"] = ledger.hit.store
         if sought := trace(ledger.hit or ledger.miss):
             told["x-sidecar-trace"] = sought
+        told |= {
+            f"x-sidecar-{name}": ",".join(words)
+            for name, words in (
+                ("overrides", ledger.ruling.switches),
+                ("guardrails", self._broken(ledger)),
+            )
+            if words
+        }
         if ledger.decision is not None:
             decision = ledger.decision
             told["x-sidecar-tier-reason"] = _joined(decision.reason, decision.detail)
@@ -156,6 +168,16 @@ class Accounting:
             f";outcome={attempt.outcome};ms={attempt.latency_ms:.1f}"
             f";usd={_dollars(attempt.cost_usd)}"
         )
+
+    def _broken(self, ledger: Ledger) -> list[str]:
+        """The operator's rules that were broken on the way, `rule` or `rule@tier`."""
+        attempts = ledger.outcome.attempts if ledger.outcome is not None else ledger.attempts
+        broken = [ledger.refused_by] if ledger.refused_by else []
+        return broken + [
+            f"{attempt.violation.rule}@{self._ladder[attempt.place].name}"
+            for attempt in attempts
+            if attempt.violation is not None
+        ]
 
     def cost_usd(self, ledger: Ledger) -> Decimal:
         """What this request cost: nothing on a hit, nothing for a follower who is not billed."""
@@ -184,7 +206,11 @@ class Accounting:
             return
         spent, saved = self.cost_usd(ledger), self.saved_usd(ledger)
         self._meter.request(ledger, tiers=self._ladder.names, saved_usd=saved)
-        self._log.put(self._record(ledger, spent, saved))
+        if broken := self._broken(ledger):
+            facts = {"request_id": ledger.inquiry.request_id, "rules": broken}
+            self._logger.info("guardrail", extra={"facts": facts})
+        if ledger.ruling.writes:
+            self._log.put(self._record(ledger, spent, saved))
 
     def _record(self, ledger: Ledger, spent: Decimal, saved: Decimal) -> RequestRecord:
         inquiry, request = ledger.inquiry, ledger.inquiry.request
@@ -230,6 +256,8 @@ class Accounting:
             confidence=_confidence(outcome),
             status=ledger.status,
             error=ledger.error,
+            guardrail=ledger.refused_by,
+            overrides=ledger.ruling.switches,
             stream=request.stream,
             cost_usd=str(spent),
             saved_usd=str(saved),
@@ -260,6 +288,7 @@ class Accounting:
                 finish_reason=_finish_reason(attempt),
                 confidence=attempt.confidence,
                 answer=answer.text(attempt.body) if attempt.body is not None else "",
+                guardrail=attempt.violation.rule if attempt.violation is not None else "",
             )
             for attempt in attempts
         )

@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar.admission import Admission
+from sidecar.admission.admission import Admission
 from sidecar.assembly import Lasting, build_lasting, build_pipeline
 from sidecar.config import Config
 from sidecar.errors import ConfigError
@@ -19,16 +19,28 @@ from sidecar.inspection import Inspection
 from sidecar.pipeline import Pipeline
 from sidecar.traffic.redaction import PATTERNS, Redaction
 from sidecar.web.admin_api import AdminApi
+from sidecar.web.budgets_api import BudgetsApi
 from sidecar.web.drills import Drills
 from sidecar.web.feedback_api import FeedbackApi
+from sidecar.web.fragments_api import FragmentsApi
 from sidecar.web.health import OperatorPlane, Readiness
 from sidecar.web.listen import Door, MainLoop, ThreadedDoor
 from sidecar.web.middleware import errors_told
 from sidecar.web.openai_api import OpenAIApi
+from sidecar.web.overrides_api import OverridesApi
 from sidecar.web.token import OperatorToken
 from sidecar.web.upstreams_api import UpstreamsApi, shut
 
-RESTART_ONLY: Final = ("server", "encoder", "cache", "semantic", "lookup", "disk", "traffic")
+RESTART_ONLY: Final = (
+    "server",
+    "encoder",
+    "cache",
+    "semantic",
+    "lookup",
+    "disk",
+    "traffic",
+    "admission",
+)
 """Sections that shape parts which outlive a reload; a change in them is refused until a restart."""
 
 
@@ -109,8 +121,14 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         )
         admin_api = AdminApi(cache=inspection(config, sidecar, lasting), main=main, token=token)
         upstreams_api = UpstreamsApi(read=lasting.fleet.standings, token=token)
+        overrides_api = OverridesApi(
+            board=lasting.board, ladder=lambda: sidecar.pipeline().ladder, main=main, token=token
+        )
+        budgets_api = BudgetsApi(admission=lasting.admission, main=main, token=token)
         operator_routes = [
+            *budgets_api.routes(),
             *operator_plane.routes(),
+            *overrides_api.routes(),
             *admin_api.routes(),
             *upstreams_api.routes(),
         ]
@@ -142,19 +160,27 @@ async def drain(door: Door, admission: Admission, drain_s: float) -> None:
 
 def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Application:
     """The application that callers speak to."""
+    drills = Drills(config.server.admin_token, lasting.logger)
+    fragments_api = FragmentsApi(
+        pipeline=sidecar.pipeline,
+        admission=lasting.admission,
+        request_timeout_s=config.server.request_timeout_s,
+        drills=drills,
+    )
     openai_api = OpenAIApi(
         pipeline=sidecar.pipeline,
         admission=lasting.admission,
         request_timeout_s=config.server.request_timeout_s,
-        drills=Drills(config.server.admin_token, lasting.logger),
+        drills=drills,
     )
     feedback_api = FeedbackApi(
         admission=lasting.admission,
         log=lasting.log,
         meter=lasting.metrics,
         listener=lasting.overseer,
+        rulings=lasting.board.ruling,
     )
-    routes = [*openai_api.routes(), *feedback_api.routes()]
+    routes = [*openai_api.routes(), *fragments_api.routes(), *feedback_api.routes()]
     return _application(routes, lasting.logger, config.server.max_body_bytes)
 
 

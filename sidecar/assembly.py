@@ -29,7 +29,7 @@ from router.policy import Router, quality_of
 from router.tiers import Ladder
 from sidecar import __version__
 from sidecar.accounting import Accounting
-from sidecar.admission import Admission
+from sidecar.admission.admission import Admission
 from sidecar.coalesce import Coalesce
 from sidecar.config import Config, UpstreamConfig
 from sidecar.degraded import StaticAnswers
@@ -37,9 +37,13 @@ from sidecar.dispatch import Dispatch
 from sidecar.encoder.batcher import Batcher
 from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.errors import ConfigError, EncoderError
+from sidecar.gatehouse import build_admission, build_till
+from sidecar.guardrails.guardrails import Guardrails
 from sidecar.keeper import Keeper
 from sidecar.lookup import Lookup
 from sidecar.nearby import Nearby
+from sidecar.overrides.board import FILE, Board
+from sidecar.overrides.override import SWITCHES
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.budget import Budget
 from sidecar.oversight.checks import Checks
@@ -87,7 +91,9 @@ class Lasting:
     refreshes: Refreshes
     session: aiohttp.ClientSession
     fleet: Fleet
+    board: Board
     admission: Admission
+    refresh_budget: Budget
     dice: Callable[[], float]
     logger: logging.Logger
 
@@ -108,12 +114,15 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         encoder_id=lasting.encoder_id,
         log=lasting.log,
         meter=lasting.metrics,
+        logger=lasting.logger,
     )
     dispatch = Dispatch(
         ladder=ladder, judge=router, tiers=build_tiers(config, ladder, upstreams, lasting)
     )
     return Pipeline(
         targets=Targets(ladder),
+        rulings=lasting.board.ruling,
+        guardrails=Guardrails(config.guardrails),
         ladder=ladder,
         cache_config=config.cache,
         encoder_id=lasting.encoder_id,
@@ -133,6 +142,9 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         quality=quality_of(config.router.quality),
         relays_streams=config.router.streams == "live",
         dice=lasting.dice,
+        till=build_till(
+            config, ladder, admission=lasting.admission, background=lasting.refresh_budget
+        ),
         dispatch=dispatch,
         keeper=lasting.keeper,
         replies=Replies(accounting),
@@ -262,7 +274,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
     stack.push_async_callback(coalesce.close)
     refreshes = Refreshes(metrics, logger)
     stack.push_async_callback(refreshes.close)
-    admission = Admission(tenants=config.tenants, max_in_flight=config.server.max_in_flight)
+    admission = await build_admission(config, stack, metrics=metrics, logger=logger)
     overseer = _build_overseer(
         config,
         stack,
@@ -275,6 +287,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         dice=dice,
         logger=logger,
     )
+    board = await _build_board(config, stack, metrics=metrics, logger=logger)
     fleet = Fleet(time.monotonic)
     metrics.table(
         "sidecar_breaker_state",
@@ -294,7 +307,6 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         "Requests that wait for a climb, whoever leads it",
         lambda: coalesce.listeners,
     )
-    metrics.gauge("sidecar_in_flight", "Requests inside", lambda: admission.in_flight)
     facts = {"version": __version__, "encoder": encoder.encoder_id, "device": encoder.device}
     metrics.info("sidecar_build_info", "What runs here", facts)
     return Lasting(
@@ -312,10 +324,29 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         refreshes=refreshes,
         session=session,
         fleet=fleet,
+        board=board,
         admission=admission,
+        refresh_budget=Budget(config.admission.refresh_budget_usd_per_hour, time.monotonic),
         dice=dice,
         logger=logger,
     )
+
+
+async def _build_board(
+    config: Config, stack: AsyncExitStack, *, metrics: Metrics, logger: logging.Logger
+) -> Board:
+    """The operator's switches, restored, and on the gauges."""
+    folder = config.state_dir
+    board = Board(folder / FILE if folder is not None else None, time.time, logger)
+    await board.start()
+    stack.push_async_callback(board.close)
+    metrics.gauges(
+        "sidecar_override_active",
+        "Switches of the operator that hold, whomever for",
+        "switch",
+        {switch: partial(board.active, switch) for switch in SWITCHES},
+    )
+    return board
 
 
 def _build_overseer(

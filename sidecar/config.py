@@ -25,6 +25,7 @@ from sidecar.admission.tenants import TenantConfig
 from sidecar.degraded import DegradedConfig
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.errors import ConfigError
+from sidecar.guardrails.rules import GuardrailsConfig
 from sidecar.lookup import LookupConfig
 from sidecar.persistence import DiskConfig
 from sidecar.providers.breaker import BreakerConfig
@@ -44,7 +45,6 @@ NOT_BUILT: Final[Mapping[str, object]] = {
     "router.budget_usd_per_1k": 0,
     "router.sticky_sessions": False,
     "router.rules": [],
-    "guardrails": {},
     "prompts": {},
     "telemetry.otlp_endpoint": "",
     "telemetry.quality_sampling": 0,
@@ -199,8 +199,18 @@ class Config:
     tenants: tuple[TenantConfig, ...]
     admission: AdmissionConfig
     degraded: DegradedConfig
+    guardrails: GuardrailsConfig
     traffic: TrafficConfig
     telemetry: TelemetryConfig
+
+    @property
+    def state_dir(self) -> Path | None:
+        """Where the operator's switches outlive a restart; None: nowhere."""
+        if self.server.state_dir:
+            return Path(self.server.state_dir)
+        if self.disk.path:
+            return Path(self.disk.path).parent
+        return Path(self.traffic.dir).parent if self.traffic.dir else None
 
     def cache_quotas(self) -> dict[str, int]:
         """Bytes of the cache that are a tenant's own, by tenant."""
@@ -217,6 +227,7 @@ _TABLES: Final[Mapping[str, tuple[str, type[Any]]]] = {
     "router": ("router", RouterConfig),
     "degraded": ("degraded", DegradedConfig),
     "admission": ("admission", AdmissionConfig),
+    "guardrails": ("guardrails", GuardrailsConfig),
     "traffic": ("traffic", TrafficConfig),
     "telemetry": ("telemetry", TelemetryConfig),
 }

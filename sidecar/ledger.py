@@ -9,11 +9,12 @@ from cache.entry import Entry, Hit, Miss
 from cache.key import Keys
 from cache.policy import Permit
 from router.decision import Decision
-from sidecar.admission import Caller
+from sidecar.admission.tenants import Caller
 from sidecar.chat import ChatRequest
 from sidecar.deadline import Deadline
 from sidecar.options import Options
 from sidecar.outcome import Attempt, Degraded, Outcome
+from sidecar.overrides.override import UNRULED, Ruling
 from sidecar.replicas.drill import Drill
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Target
@@ -38,6 +39,7 @@ class Inquiry:
         deadline: The instant by which the caller wants its answer.
         watch: Runs since the first byte was read.
         drill: A fault on purpose; nothing of the request is kept, counted or learnt from.
+        is_background: Nobody waits for it: it is paid by no tenant.
     """
 
     request_id: str
@@ -48,6 +50,13 @@ class Inquiry:
     deadline: Deadline
     watch: Stopwatch
     drill: Drill | None = None
+    is_background: bool = False
+
+    @property
+    def user(self) -> str:
+        """Whom it is asked for: the header's word, else the body's; empty if neither says."""
+        told = self.options.user or self.request.body.get("user")
+        return told if isinstance(told, str) else ""
 
 
 class FlightGroup(NamedTuple):
@@ -58,12 +67,14 @@ class FlightGroup(NamedTuple):
         epoch: The newest invalidation when it was aimed.
         allowed: Places on the ladder.
         quality: The point on the cost-quality curve.
+        ruling: The operator's switches.
     """
 
     partition: bytes
     epoch: int
     allowed: tuple[int, ...]
     quality: float
+    ruling: Ruling
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -76,6 +87,7 @@ class Aim:
         permit: What the cache may do.
         keys: Fingerprint and partition.
         epoch: The newest invalidation when it was settled.
+        ruling: The operator's switches when it was settled.
     """
 
     target: Target
@@ -83,11 +95,12 @@ class Aim:
     permit: Permit
     keys: Keys
     epoch: int
+    ruling: Ruling = UNRULED
 
     @property
     def flight_key(self) -> bytes:
-        """Whom it may share a climb with: nobody from before an invalidation."""
-        return self.keys.fingerprint + self.epoch.to_bytes(8, "big")
+        """Whom it may share a climb with: nobody from before an invalidation or a switch."""
+        return self.keys.fingerprint + self.epoch.to_bytes(8, "big") + self.ruling.mark
 
     @property
     def flight_group(self) -> FlightGroup | None:
@@ -95,7 +108,8 @@ class Aim:
         permit, partition = self.permit, self.keys.partition
         if partition is None or not (permit.read and permit.write and permit.semantic):
             return None
-        return FlightGroup(partition, self.epoch, tuple(self.target.allowed), self.quality)
+        allowed = tuple(self.target.allowed)
+        return FlightGroup(partition, self.epoch, allowed, self.quality, self.ruling)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -114,10 +128,13 @@ class Ledger:
         degraded: Who stood in for whom was to answer; empty if nobody had to.
         relayed_place: The tier whose stream is being relayed as it comes.
         pays: This request is billed for the climb; of all who share it, one is.
+        narrowed: What kept the upper tiers from being asked: `budget`, or empty.
         kept_id: The id under which the answer was kept.
         shareable: The answer that it led to, as it is kept; None if no other may be given it.
         status: HTTP status that the caller gets.
         error: The fault's class; empty if answered.
+        ruling: The operator's switches when it came in.
+        refused_by: The rule of `[guardrails]` that the request breaks; empty if it breaks none.
         is_closed: Accounting has seen it.
     """
 
@@ -132,8 +149,16 @@ class Ledger:
     degraded: Degraded = ""
     relayed_place: int | None = None
     pays: bool = True
+    narrowed: str = ""
     kept_id: int | None = None
     shareable: Entry | None = None
     status: int = 200
     error: str = ""
+    ruling: Ruling = UNRULED
+    refused_by: str = ""
     is_closed: bool = False
+
+    @property
+    def teaches(self) -> bool:
+        """What is served may be watched, and asked again behind the caller's back."""
+        return self.inquiry.drill is None and self.ruling.learns

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, Literal, get_args
 
 from cache.policy import CacheControl, parse_cache_control
 from router.policy import quality_of
@@ -15,6 +15,9 @@ from sidecar.errors import MalformedRequest, NotBuilt
 
 MAX_TAGS: Final = 16
 """Chosen: tags are for invalidation and cost attribution; each one is kept with the entry."""
+
+Priority = Literal["interactive", "batch"]
+"""Who goes first where not all can: batch waits behind interactive, and is shed before it."""
 
 _NAME: Final = re.compile(r"[\w.:@/-]{1,128}\Z")
 _PASSED: Final = ("traceparent", "tracestate", "authorization")
@@ -35,6 +38,7 @@ class Options:
         similarity: Stricter semantic hits than the operator's.
         tags: For invalidation and cost attribution.
         user: Whom the cost is attributed to; empty if not said.
+        priority: How urgent it is; None if not said.
         bypass: Straight to the top tier, no cache, no cascade.
         debug: The long list of response headers.
         upstream_headers: What goes upstream with the call.
@@ -50,6 +54,7 @@ class Options:
     similarity: float | None = None
     tags: tuple[str, ...] = ()
     user: str = ""
+    priority: Priority | None = None
     bypass: bool = False
     debug: bool = False
     upstream_headers: Mapping[str, str] = field(default_factory=dict)
@@ -89,6 +94,7 @@ def parse_options(headers: Mapping[str, str]) -> Options:
         similarity=_number(headers.get("x-sidecar-similarity"), "x-sidecar-similarity", -1.0, 1.0),
         tags=_tags(headers.get("x-sidecar-tags", "")),
         user=_name(headers, "x-sidecar-user"),
+        priority=_priority(headers.get("x-sidecar-priority")),
         bypass=headers.get("x-sidecar-bypass") == "1",
         debug=headers.get("x-sidecar-debug") == "1",
         upstream_headers={name: headers[name] for name in _PASSED if name in headers},
@@ -100,6 +106,13 @@ def _cache_control(value: str) -> CacheControl:
         return parse_cache_control(value)
     except ValueError as fault:
         raise MalformedRequest("cache-control", str(fault)) from fault
+
+
+def _priority(value: str | None) -> Priority | None:
+    found = next((known for known in get_args(Priority) if known == value), None)
+    if value and found is None:
+        raise MalformedRequest("x-sidecar-priority", "must be interactive or batch")
+    return found
 
 
 def _name(headers: Mapping[str, str], header: str) -> str:

@@ -21,7 +21,7 @@ import orjson
 
 from cache.entry import Entry, Hit, Miss, MissReason
 from cache.key import Scope, keys
-from cache.policy import CacheConfig, CacheControl, permit, storable
+from cache.policy import CacheConfig, CacheControl, Permit, permit, storable
 from cache.prompt import prompt_version
 from cache.rejections import Question
 from router.decision import Decision, Task
@@ -33,7 +33,15 @@ from sidecar.coalesce import Coalesce, Flight
 from sidecar.deadline import Deadline
 from sidecar.degraded import StaticAnswers, static_body
 from sidecar.dispatch import Dispatch, Job, Publish
-from sidecar.errors import DeadlineExceeded, NotCached, ProviderError, SidecarError
+from sidecar.errors import (
+    AdmissionRefused,
+    DeadlineExceeded,
+    NotCached,
+    ProviderError,
+    RequestRefused,
+    SidecarError,
+)
+from sidecar.guardrails.guardrails import Guardrails
 from sidecar.keeper import Keeper
 from sidecar.ledger import (
     CALLER_LEFT,
@@ -46,6 +54,7 @@ from sidecar.ledger import (
 from sidecar.lookup import Lookup
 from sidecar.nearby import Nearby, Underway
 from sidecar.outcome import Outcome
+from sidecar.overrides.override import Ruling
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.overseer import Overseer
 from sidecar.providers.errors import UpstreamRefused, UpstreamTooSlow
@@ -53,6 +62,7 @@ from sidecar.refresh import Refreshes
 from sidecar.replies import Replies, Reply
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Targets
+from sidecar.till import Till
 
 REFRESH_S: Final = 120.0
 """Chosen: a refresh has nobody waiting; two minutes outlast a long answer of a large model."""
@@ -87,9 +97,12 @@ class Pipeline:
         quality: The point on the cost-quality curve where a request names none.
         relays_streams: A stream is relayed as it comes, from one tier.
         dice: Gives a uniform draw in [0, 1), for exploration.
+        rulings: Gives what the operator's switches come to for a tenant, at this instant.
     """
 
     targets: Targets
+    rulings: Callable[[str], Ruling]
+    guardrails: Guardrails
     ladder: Ladder
     cache_config: CacheConfig
     encoder_id: str
@@ -101,6 +114,7 @@ class Pipeline:
     quality: float
     relays_streams: bool
     dice: Callable[[], float]
+    till: Till
     dispatch: Dispatch
     keeper: Keeper
     replies: Replies
@@ -115,7 +129,7 @@ class Pipeline:
         Raises:
             SidecarError: There is none; its account is closed already.
         """
-        ledger = Ledger(inquiry=inquiry)
+        ledger = Ledger(inquiry=inquiry, ruling=self.rulings(inquiry.caller.tenant))
         try:
             aim = ledger.aim = self.aim(inquiry)
             if not aim.permit.read:
@@ -132,6 +146,7 @@ class Pipeline:
                 raise NotCached("no answer is kept that would serve")
             return await self._ask_or_stale(ledger, aim)
         except SidecarError as fault:
+            ledger.refused_by = fault.rule if isinstance(fault, RequestRefused) else ""
             self._fail(ledger, fault.status, type(fault).__name__)
             raise
         except asyncio.CancelledError:
@@ -142,11 +157,14 @@ class Pipeline:
         """Which tiers may take it, what the cache may do, and under which keys.
 
         Raises:
-            RequestError: No tier may.
+            RequestError: No tier may, or it breaks one of the operator's rules.
+            ModelBlocked: Those that may are switched off.
         """
         request, options = inquiry.request, inquiry.options
         tenant, epochs = inquiry.caller.tenant, self.keeper.epochs
-        target = self.targets.resolve(request, options, inquiry.caller)
+        ruling = self.rulings(tenant)
+        self.guardrails.check_request(request)
+        target = self.targets.resolve(request, options, inquiry.caller, ruling)
         allowed = permit(
             request.body,
             request.question,
@@ -159,14 +177,15 @@ class Pipeline:
         return Aim(
             target=target,
             quality=self.quality if options.quality is None else options.quality,
-            permit=allowed,
+            permit=_ruled(allowed, ruling),
             keys=keys(
                 Scope(tenant, options.namespace, epochs.of_tenant(tenant)),
-                {**request.body, **options.steering()},
+                {**request.body, **options.steering(), **self.guardrails.keyed},
                 request.question,
                 self.encoder_id,
             ),
             epoch=epochs.now,
+            ruling=ruling,
         )
 
     def _look_exact(self, ledger: Ledger, aim: Aim) -> Hit | None:
@@ -181,7 +200,7 @@ class Pipeline:
     def _look_stale(self, ledger: Ledger, aim: Aim) -> Hit | None:
         """An answer that has just expired, while a new one is fetched behind it."""
         hit = self.find_stale(aim) if ledger.inquiry.drill is None else None
-        if hit is not None:
+        if hit is not None and aim.ruling.writes:
             self.refreshes.begin(aim.keys.fingerprint, lambda: self._refresh(ledger.inquiry))
         return hit
 
@@ -200,6 +219,7 @@ class Pipeline:
             options=replace(inquiry.options, cache_control=CacheControl(no_cache=True)),
             deadline=Deadline.after_s(REFRESH_S),
             watch=Stopwatch(),
+            is_background=True,
         )
         (await self.serve(again)).close()
 
@@ -268,8 +288,8 @@ class Pipeline:
                 ledger.cache = "coalesced"
             try:
                 return await self.replies.heard(ledger, flight, leads=leads)
-            except (DeadlineExceeded, UpstreamTooSlow):
-                # The leader's time ran out; a follower with time left tries for itself.
+            except (DeadlineExceeded, UpstreamTooSlow, AdmissionRefused):
+                # The leader's time or money ran out; a follower who has some left tries for itself.
                 if leads or ledger.inquiry.deadline.remaining_s() <= 0.0:
                     raise
 
@@ -301,7 +321,11 @@ class Pipeline:
             self.nearby.add(group, Underway(flight, asked, ledger))
 
     async def _climb(self, ledger: Ledger, aim: Aim, publish: Publish) -> Outcome:
-        """Decide, ask, keep. Runs in the flight's own task, as the leader's."""
+        """Pay, decide, ask, keep. Runs in the flight's own task, as the leader's."""
+        with self.till.paid(ledger, aim) as payable:
+            return await self._climb_paid(ledger, payable, publish)
+
+    async def _climb_paid(self, ledger: Ledger, aim: Aim, publish: Publish) -> Outcome:
         inquiry = ledger.inquiry
         max_cost_usd = inquiry.options.max_cost_usd
         task = Task(
@@ -316,6 +340,11 @@ class Pipeline:
         )
         with inquiry.watch.hop("route"):
             ledger.decision = self._decide(task, is_pinned=aim.target.is_pinned)
+        guard = self.guardrails.of_answers(inquiry.request)
+        if guard is not None and guard.holds_streams:
+            ledger.decision = replace(ledger.decision, final=False)
+        elif not aim.ruling.cascade:
+            ledger.decision = replace(ledger.decision, final=True)
         job = Job(
             body=inquiry.request.body,
             task=task,
@@ -324,10 +353,12 @@ class Pipeline:
             headers=inquiry.options.upstream_headers,
             attempts=ledger.attempts,
             drill=inquiry.drill,
+            may_escalate=aim.ruling.cascade,
+            guard=guard,
         )
         outcome = await self.dispatch.climb(job, publish if inquiry.request.stream else None)
         self._keep(ledger, aim, outcome)
-        if inquiry.drill is None:
+        if ledger.teaches:
             self.overseer.answered(ledger, outcome, self.asking)
         return outcome
 
@@ -343,7 +374,7 @@ class Pipeline:
 
     def _tell_hit(self, ledger: Ledger, hit: Hit, cache: CacheStatus | None = None) -> Reply:
         ledger.hit = hit
-        if ledger.inquiry.drill is None:
+        if ledger.teaches:
             self.overseer.served(ledger, self.asking)
         ledger.cache = cache or ("hit-exact" if hit.kind == "exact" else "hit-semantic")
         now_at = int(ledger.inquiry.received_at)
@@ -354,7 +385,9 @@ class Pipeline:
         """Keep the answer for the next one who asks, if it may be kept."""
         served = outcome.served
         assert served.body is not None  # noqa: S101 - an outcome's served attempt answered
-        if not aim.permit.write or storable(served.body, self.cache_config):
+        ruling = self.rulings(ledger.inquiry.caller.tenant)  # it may have changed in between
+        may_write = aim.permit.write and ruling.cache and ruling.writes
+        if not may_write or served.violation or storable(served.body, self.cache_config):
             return
         meaning = ledger.miss if aim.permit.semantic and _has_meaning(ledger.miss) else None
         tier, now_at, entry_id = self.ladder[served.place], time.time(), self.keeper.next_id()
@@ -386,6 +419,15 @@ class Pipeline:
     def _fail(self, ledger: Ledger, status: int, error: str) -> None:
         ledger.status, ledger.error = status, error
         self.accounting.close(ledger)
+
+
+def _ruled(permit: Permit, ruling: Ruling) -> Permit:
+    """What the cache may do under the operator's switches."""
+    if not ruling.cache:
+        return replace(permit, read=False, write=False, semantic=False, reason="switched off")
+    if not ruling.semantic and permit.semantic:
+        permit = replace(permit, semantic=False, reason="semantic switched off")
+    return permit if ruling.writes else replace(permit, write=False)
 
 
 def _has_meaning(miss: Miss | None) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from router.tiers import Ladder
-from sidecar.admission import Caller
+from sidecar.admission.tenants import Caller
 from sidecar.chat import ChatRequest, needs_of
-from sidecar.errors import MalformedRequest, NoAbleTier, UnknownModel
+from sidecar.errors import MalformedRequest, ModelBlocked, NoAbleTier, UnknownModel
 from sidecar.options import Options
+from sidecar.overrides.override import UNRULED, Ruling
 
 AUTO: Final = "auto"
 
@@ -41,13 +43,18 @@ class Targets:
         """Every `model` that a caller may name."""
         return (AUTO, *self._pinned)
 
-    def resolve(self, request: ChatRequest, options: Options, caller: Caller) -> Target:
-        """The tiers that may take `request`.
+    def resolve(
+        self, request: ChatRequest, options: Options, caller: Caller, ruling: Ruling = UNRULED
+    ) -> Target:
+        """The tiers that may take `request`, under the operator's switches.
+
+        A tier that is forced, and that this request could not have had, is not.
 
         Raises:
             UnknownModel: The alias is none of `names`.
             MalformedRequest: A tier that a header names does not exist.
             NoAbleTier: No tier within the bounds can do what the request needs.
+            ModelBlocked: Those that can are switched off.
         """
         place = self._pinned.get(request.alias)
         if place is not None:
@@ -55,7 +62,7 @@ class Targets:
             # what he would have heard without us.
             if not self._may_use(caller, place):
                 raise NoAbleTier(f"this caller may not use the tier {self._ladder[place].name}")
-            return Target(allowed=(place,), is_pinned=True)
+            return Target(allowed=self._unblocked((place,), ruling), is_pinned=True)
         if request.alias != AUTO:
             raise UnknownModel(request.alias, self.names)
         needs = needs_of(request)
@@ -66,9 +73,21 @@ class Targets:
         if not allowed:
             wanted = ", ".join(sorted(needs.capabilities)) or f"{needs.tokens} tokens of context"
             raise NoAbleTier(f"no tier that this caller may use offers {wanted}")
+        allowed = self._unblocked(allowed, ruling)
+        forced = self._ladder.find_place(ruling.forced) if ruling.forced else None
+        if forced is not None and forced in allowed:
+            return Target(allowed=(forced,), is_pinned=True)
         if options.bypass:
             return Target(allowed=allowed[-1:], is_pinned=True)
         return Target(allowed=allowed, is_pinned=False)
+
+    def _unblocked(self, places: Sequence[int], ruling: Ruling) -> tuple[int, ...]:
+        tiers = self._ladder.tiers
+        left = tuple(p for p in places if not ruling.blocks(tiers[p].name, tiers[p].model))
+        if not left:
+            names = ", ".join(tiers[place].name for place in places)
+            raise ModelBlocked(f"switched off by the operator: {names}")
+        return left
 
     def _may_use(self, caller: Caller, place: int) -> bool:
         return not caller.tiers or self._ladder[place].name in caller.tiers

@@ -188,7 +188,31 @@ class Metrics:
         self._degraded = Counter(
             "sidecar_degraded", "Answers by who stood in for whom", ["mode"], registry=registry
         )
+        self._violations = Counter(
+            "sidecar_guardrail_violations",
+            "Requests refused and answers held, by the rule that they break",
+            ["rule"],
+            registry=registry,
+        )
         self._drills = Counter("sidecar_drills", "Drills run", ["kind"], registry=registry)
+        self._refused = Counter(
+            "sidecar_requests_refused",
+            "Requests that were not let in, or not paid for",
+            ["tenant", "reason"],
+            registry=registry,
+        )
+        self._queue = Histogram(
+            "sidecar_queue_seconds",
+            "Wait for a place, of those that waited and got one",
+            ["priority"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._lost_spendings = Counter(
+            "sidecar_admission_lost_writes",
+            "Changes of budgets that did not reach the disk; they are tried again",
+            registry=registry,
+        )
         self._quarantined = Counter(
             "sidecar_cache_quarantined",
             "Entries taken out for having served wrongly",
@@ -241,6 +265,7 @@ class Metrics:
             self._misses.labels(ledger.miss.reason.value).inc()
         if ledger.cache == "coalesced":
             self._coalesced.labels("key" if ledger.hit is None else "meaning").inc()
+        self._broke(ledger)
         if ledger.hit is not None and ledger.hit.kind == "semantic":
             self._similarity.observe(ledger.hit.similarity)
             self._risk.inc(ledger.hit.risk)
@@ -251,6 +276,14 @@ class Metrics:
         elif ledger.outcome is None:
             self._called(ledger.attempts, tiers)
         (self._saved if saved_usd >= 0 else self._overspent).inc(abs(float(saved_usd)))
+
+    def _broke(self, ledger: Ledger) -> None:
+        if ledger.refused_by:
+            self._violations.labels(ledger.refused_by).inc()
+        attempts = ledger.outcome.attempts if ledger.outcome is not None else ledger.attempts
+        for attempt in attempts if ledger.pays else ():
+            if attempt.violation is not None:
+                self._violations.labels(attempt.violation.rule).inc()
 
     def _climbed(self, outcome: Outcome, tiers: Sequence[str]) -> None:
         self._escalations.inc(outcome.escalations)
@@ -287,6 +320,18 @@ class Metrics:
     def hedged(self, outcome: str) -> None:
         """See replicas.replicas.Meter."""
         self._hedges.labels(outcome).inc()
+
+    def refused(self, tenant: str, reason: str) -> None:
+        """See admission.admission.Meter."""
+        self._refused.labels(tenant, reason).inc()
+
+    def queued(self, priority: str, waited_s: float) -> None:
+        """See admission.admission.Meter."""
+        self._queue.labels(priority).observe(waited_s)
+
+    def lost_spendings(self, count: int) -> None:
+        """See admission.bookkeeper.Hook."""
+        self._lost_spendings.inc(count)
 
     def quarantined(self) -> None:
         """See oversight.findings.Meter."""

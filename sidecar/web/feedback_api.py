@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import orjson
 from aiohttp import web
 
-from sidecar.admission import Admission
-from sidecar.errors import MalformedRequest
+from sidecar.admission.admission import Admission
+from sidecar.errors import MalformedRequest, ReadOnly
+from sidecar.overrides.override import Ruling
 from sidecar.traffic.record import FeedbackRecord, Record
+from sidecar.web.bodies import read_body
 from sidecar.web.middleware import json_response
 
 MAX_TEXT: Final = 20_000
@@ -46,7 +49,17 @@ class Listener(Protocol):
 class FeedbackApi:
     """The door for feedback. A tenant speaks of its own requests only: training joins by both."""
 
-    def __init__(self, *, admission: Admission, log: Log, meter: Meter, listener: Listener) -> None:
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        log: Log,
+        meter: Meter,
+        listener: Listener,
+        rulings: Callable[[str], Ruling],
+    ) -> None:
+        """`rulings` gives what the operator's switches come to for a tenant."""
+        self._rulings = rulings
         self._admission = admission
         self._log = log
         self._meter = meter
@@ -59,7 +72,9 @@ class FeedbackApi:
     async def feedback(self, request: web.Request) -> web.Response:
         """`{"request_id", "score" or "label", "correct_answer"?, "comment"?}`."""
         caller = self._admission.identify(request.headers)
-        record = parse_feedback(await request.read(), tenant=caller.tenant, at=time.time())
+        if not self._rulings(caller.tenant).writes:
+            raise ReadOnly("the operator lets nothing be written down for a while")
+        record = parse_feedback(await read_body(request), tenant=caller.tenant, at=time.time())
         self._log.put(record)
         self._meter.feedback(record.score)
         self._listener.feedback(record)

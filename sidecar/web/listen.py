@@ -30,10 +30,14 @@ class ServerConfig:
         admin_host: Address of the operator plane; loopback unless admin_token is set.
         admin_port: Its port.
         admin_token: Bearer token of `/admin/`; without one it answers on loopback only.
-        max_in_flight: Requests that may be inside at once; one more is a 429.
+        max_in_flight: Requests that may be inside at once; one more waits.
+        max_queued: Requests that may wait for a place; one more is a 429.
+        queue_timeout_s: The longest that one waits.
         max_body_bytes: Longest request body.
         request_timeout_s: A request's deadline where the caller sets none, and the longest he may.
         drain_s: Time that requests in flight get on SIGTERM.
+        state_dir: Folder of what the operator switched; empty is beside the cache's file, or the
+            traffic log's folder, or memory alone where there is neither.
 
     Raises:
         ValueError: A number lies outside its range, or the operator plane would be open to all.
@@ -45,9 +49,14 @@ class ServerConfig:
     admin_port: int = 8081
     admin_token: str = ""
     max_in_flight: int = 1024
+    # Chosen: a quarter of those inside wait as long again as a place takes to come free; a caller
+    # who would wait longer is better told at once, that he may go elsewhere.
+    max_queued: int = 256
+    queue_timeout_s: float = 5.0
     max_body_bytes: int = 16 * 1024 * 1024
     request_timeout_s: float = 600.0
     drain_s: float = 30.0
+    state_dir: str = ""
 
     def __post_init__(self) -> None:
         for name in ("port", "admin_port"):
@@ -56,6 +65,8 @@ class ServerConfig:
         for name in ("max_in_flight", "max_body_bytes", "request_timeout_s", "drain_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
+        if self.max_queued < 0 or self.queue_timeout_s < 0:
+            raise ValueError("max_queued and queue_timeout_s must not be negative")
         if not self.admin_token and not is_loopback(self.admin_host):
             raise ValueError("admin_host must be loopback as long as no admin_token is set")
 

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from sidecar.errors import SidecarError
+from sidecar.errors import FragmentFailed, SidecarError
 from sidecar.ledger import CALLER_LEFT_STATUS
 from sidecar.providers.errors import UpstreamRefused
 
@@ -25,13 +25,16 @@ def error_body(fault: SidecarError) -> dict[str, Any]:
     """
     if isinstance(fault, UpstreamRefused) and fault.body is not None:
         return dict(fault.body)
+    if isinstance(fault, FragmentFailed):
+        told = error_body(fault.fault).get("error")
+        return {"error": {**(told if isinstance(told, dict) else {}), "param": fault.param}}
     error = {"message": str(fault), "type": fault.kind, "param": fault.param, "code": fault.code}
     return {"error": error}
 
 
 def error_response(fault: SidecarError) -> web.Response:
     """The whole answer to a request that ended in `fault`."""
-    headers = dict(fault.headers) if isinstance(fault, UpstreamRefused) else {}
+    headers = dict(fault.headers)
     if fault.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(fault.retry_after_s))
     return json_response(error_body(fault), status=fault.status, headers=headers)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
 
-from sidecar.admission import Admission
+from sidecar.admission.admission import Admission
 from sidecar.chat import parse
 from sidecar.deadline import Deadline
 from sidecar.errors import NotBuilt, UnknownModel
@@ -19,6 +20,7 @@ from sidecar.pipeline import Pipeline
 from sidecar.replies import Reply
 from sidecar.stopwatch import Stopwatch
 from sidecar.web import sse
+from sidecar.web.bodies import read_body
 from sidecar.web.drills import Drills
 from sidecar.web.middleware import REQUEST_ID, json_response
 
@@ -75,10 +77,13 @@ class OpenAIApi:
         request[REQUEST_ID] = request_id = fresh_request_id()
         admission = self._admission
         caller = admission.identify(request.headers)
-        with admission.admitted():
-            options = parse_options(request.headers)
+        options = parse_options(request.headers)
+        deadline = Deadline.after_s(
+            min(options.timeout_s or self._request_timeout_s, self._request_timeout_s)
+        )
+        with await admission.place(caller, options.priority, deadline):
             drill = self._drills.find(request.headers, request_id)
-            raw = await request.read()
+            raw = await read_body(request)
             with watch.hop("parse"):
                 parsed = parse(raw)
             inquiry = Inquiry(
@@ -87,13 +92,16 @@ class OpenAIApi:
                 request=parsed,
                 options=options,
                 caller=caller,
-                deadline=Deadline.after_s(
-                    min(options.timeout_s or self._request_timeout_s, self._request_timeout_s)
-                ),
+                deadline=deadline,
                 watch=watch,
                 drill=drill,
             )
-            return await self._answered(request, await self._pipeline().serve(inquiry))
+            admission.count_user(caller, inquiry.user)
+            reply = await self._pipeline().serve(inquiry)
+            limits = admission.rate_headers(caller, inquiry.user)
+            if limits:
+                reply = replace(reply, headers={**reply.headers, **limits})
+            return await self._answered(request, reply)
 
     async def _answered(self, request: web.Request, reply: Reply) -> web.StreamResponse:
         try:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from router.tiers import Ladder, Tier
-from sidecar.admission import Caller
+from sidecar.admission.tenants import Caller
 from sidecar.chat import parse
 from sidecar.errors import MalformedRequest, NoAbleTier, UnknownModel
 from sidecar.options import parse_options

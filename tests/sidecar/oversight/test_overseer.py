@@ -16,7 +16,7 @@ from cache.entry import Candidate, Hit, Miss, MissReason
 from cache.standing import State
 from cache.trust import Trust
 from router.decision import Decision
-from sidecar.admission import Caller
+from sidecar.admission.tenants import Caller
 from sidecar.chat import parse
 from sidecar.deadline import Deadline
 from sidecar.ledger import Aim, Inquiry, Ledger

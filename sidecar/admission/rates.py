@@ -1,0 +1,220 @@
+"""Requests and tokens a minute, of each tenant and of each of its users.
+
+Rule 1: a request is taken when it comes in, whatever becomes of it: a hit counts as one.
+Rule 2: tokens are reserved before an upstream is asked (the prompt's estimate, and the answer's
+        limit or, without one, the mean of the tenant's answers so far) and settled by what was
+        billed. A hit bills none, and so does who follows another's call.
+Rule 3: tenant and user both have enough, or nothing is taken of either.
+Rule 4: `MAX_USERS` are known; who has been silent longest is forgotten, and starts with a full
+        minute should he come back. Requests that name no user are one user together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from sidecar.admission.bucket import Bucket
+from sidecar.admission.tenants import TenantConfig
+from sidecar.errors import RateLimited
+
+MAX_USERS: Final = 10_000
+"""Chosen: two megabytes. Inventing users gains a caller nothing beyond its tenant's own limit."""
+
+FIRST_ANSWER_TOKENS: Final = 256.0
+"""Chosen: an answer's length as long as none of the tenant's was seen."""
+
+_LEARNING_RATE: Final = 0.05
+"""Chosen: the mean is that of the last twenty answers or so."""
+
+Kind = Literal["requests", "tokens"]
+Key = tuple[str, str | None, Kind]
+"""Tenant, user (None for the tenant as a whole), and what is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How full a bucket was at an instant.
+
+    Attributes:
+        tenant: Whose.
+        user: None for the tenant as a whole.
+        kind: What is counted.
+        held: Requests or tokens that could be taken.
+        at: Seconds since the epoch, UTC.
+    """
+
+    tenant: str
+    user: str | None
+    kind: Kind
+    held: float
+    at: float
+
+
+class Rates:
+    """Every bucket. Lives on the event loop's thread; `clock` is monotonic, `wall` is UTC."""
+
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._configs: Mapping[str, TenantConfig] = {}
+        self._tenants: dict[Key, Bucket] = {}
+        self._users: OrderedDict[Key, Bucket] = OrderedDict()
+        self._answers: dict[str, float] = {}
+        self._changed: set[Key] = set()
+
+    def know(self, configs: Mapping[str, TenantConfig]) -> None:
+        """These limits from now on; what has been taken stays taken."""
+        self._configs = configs
+
+    def take_request(self, tenant: str, user: str | None) -> None:
+        """One request, of the tenant as a whole (`user` None) or of one user.
+
+        Raises:
+            RateLimited: The minute's requests are used up.
+        """
+        key: Key = (tenant, user, "requests")
+        if (bucket := self._find(key)) is not None:
+            self._take([(key, bucket)], 1.0, tenant, user)
+
+    def reserve_tokens(
+        self, tenant: str, user: str, tokens_in: int, answer_tokens: int | None
+    ) -> float:
+        """What was taken for a request of `tokens_in`; 0 where no limit is.
+
+        Raises:
+            RateLimited: Tenant or user has not so many left in this minute.
+        """
+        buckets = [*self._buckets(tenant, user, "tokens")]
+        if not buckets:
+            return 0.0
+        mean = self._answers.get(tenant, FIRST_ANSWER_TOKENS)
+        amount = tokens_in + (mean if answer_tokens is None else answer_tokens)
+        self._take(buckets, amount, tenant, user)
+        return amount
+
+    def settle_tokens(self, tenant: str, user: str, reserved: float, billed: float) -> None:
+        """What was reserved came to this; the difference is given back, or owed."""
+        for key, bucket in self._buckets(tenant, user, "tokens"):
+            bucket.take(billed - reserved)
+            self._changed.add(key)
+
+    def saw_answer(self, tenant: str, tokens_out: int) -> None:
+        """An answer of the tenant's was so long."""
+        if tenant in self._configs:
+            mean = self._answers.get(tenant, FIRST_ANSWER_TOKENS)
+            self._answers[tenant] = mean + _LEARNING_RATE * (tokens_out - mean)
+
+    def headers(self, tenant: str, user: str) -> dict[str, str]:
+        """What is left, of tenant or user whichever has less; empty where no limit is.
+
+        Source: OpenAI's guide "Rate limits", section "Rate limits in headers": limit, remaining,
+        and the time until the limit is whole again.
+        """
+        told: dict[str, str] = {}
+        now_s = self._clock()
+        kinds: tuple[Kind, ...] = ("requests", "tokens")
+        for kind in kinds:
+            buckets = [bucket for _, bucket in self._buckets(tenant, user, kind)]
+            if buckets:
+                least = min(buckets, key=lambda bucket: bucket.held(now_s))
+                told[f"x-ratelimit-limit-{kind}"] = str(int(least.per_minute))
+                told[f"x-ratelimit-remaining-{kind}"] = str(max(0, int(least.held(now_s))))
+                told[f"x-ratelimit-reset-{kind}"] = duration(least.full_s(now_s))
+        return told
+
+    def changes(self) -> list[Level]:
+        """The buckets that were taken from since the last call."""
+        now_s, at = self._clock(), self._wall()
+        changed, self._changed = self._changed, set()
+        return [
+            Level(*key, bucket.held(now_s), at)
+            for key in changed
+            if (bucket := self._known(key)) is not None
+        ]
+
+    def restore(self, levels: list[Level]) -> None:
+        """Go on where the process before this one ended."""
+        for level in levels:
+            bucket = self._find((level.tenant, level.user, level.kind))
+            if bucket is not None:
+                bucket.restore(level.held, self._wall() - level.at)
+
+    def _take(
+        self, buckets: list[tuple[Key, Bucket]], amount: float, tenant: str, user: str | None
+    ) -> None:
+        now_s = self._clock()
+        (kind, of_user), bucket, wait_s = max(
+            (
+                ((key[2], key[1] is not None), bucket, bucket.wait_s(amount, now_s))
+                for key, bucket in buckets
+            ),
+            key=lambda each: each[2],
+        )
+        if wait_s > 0.0:
+            raise RateLimited(
+                _refusal(kind, bucket.per_minute, amount, wait_s, of_user=of_user),
+                reason=f"{'user_' if of_user else ''}{kind}_per_minute",
+                retry_after_s=None if wait_s == math.inf else wait_s,
+                headers=self.headers(tenant, user or ""),
+            )
+        for key, each in buckets:
+            each.take(amount)
+            self._changed.add(key)
+
+    def _buckets(self, tenant: str, user: str, kind: Kind) -> Iterator[tuple[Key, Bucket]]:
+        keys: tuple[Key, ...] = ((tenant, None, kind), (tenant, user, kind))
+        for key in keys:
+            if (bucket := self._find(key)) is not None:
+                yield key, bucket
+
+    def _known(self, key: Key) -> Bucket | None:
+        return self._tenants.get(key) if key[1] is None else self._users.get(key)
+
+    def _find(self, key: Key) -> Bucket | None:
+        """The bucket, begun if need be; None where the config sets no limit."""
+        tenant, user, kind = key
+        if (config := self._configs.get(tenant)) is None:
+            return None
+        if user is None:
+            per_minute = (
+                config.requests_per_minute if kind == "requests" else config.tokens_per_minute
+            )
+        elif kind == "requests":
+            per_minute = config.user_requests_per_minute
+        else:
+            per_minute = config.user_tokens_per_minute
+        if per_minute is None:
+            return None
+        held = self._tenants if user is None else self._users
+        if (bucket := held.get(key)) is None:
+            bucket = held[key] = Bucket(per_minute, self._clock())
+            if len(self._users) > MAX_USERS:
+                self._users.popitem(last=False)
+        elif bucket.per_minute != per_minute:
+            bucket.resize(per_minute)
+        if user is not None:
+            self._users.move_to_end(key)
+        return bucket
+
+
+def duration(seconds: float) -> str:
+    """As OpenAI writes it: `duration(61.5) == "1m1.5s"`, `duration(0.02) == "20ms"`."""
+    milliseconds = math.ceil(seconds * 1e3)
+    if milliseconds < 1_000:  # noqa: PLR2004 - a second's
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    return (f"{minutes}m" if minutes else "") + f"{rest / 1e3:g}s"
+
+
+def _refusal(kind: str, limit: float, amount: float, wait_s: float, *, of_user: bool) -> str:
+    whose = "this user" if of_user else "this tenant"
+    told = f"rate limit reached for {kind} per minute of {whose}: limit {limit:g}"
+    if kind == "tokens":
+        told += f", requested {amount:.0f}"
+    if wait_s == math.inf:
+        return f"{told}; a single request may not ask for more than a minute's"
+    return f"{told}; try again in {duration(wait_s)}"

@@ -1,0 +1,184 @@
+"""What a climb may cost, taken before it begins, and what it did cost, settled when it is over.
+
+Hits and those who follow another's call never come here: they cost nothing. Who leads pays, also
+where he leaves and others hear the answer.
+
+The worst case is that every tier which may be asked is asked, each as often as it may be for one
+request, with a prompt of a token a byte (byte-level encodings, which all the vendors use, make no
+more) and an answer as long as the request allows. Where the budgets have no room for that, the
+upper tiers are left out, as many as need be; what the others answer is then not kept, for it may be
+less than the caller would get on another day.
+
+A call that was cut off midway (its last listener left, its stream broke) told no usage: it is taken
+to have cost its worst case. So a budget may be told more than the vendor's bill says, never less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, Final, Protocol
+
+import orjson
+
+from router.pricing import cost
+from router.tiers import Ladder, Tier
+from sidecar.admission.admission import Admission
+from sidecar.chat import ChatRequest
+from sidecar.errors import BudgetSpent, SidecarError
+from sidecar.ledger import Aim, Ledger
+from sidecar.providers.errors import StreamBroken
+
+LINKED_TOKENS: Final = 4096
+"""Chosen: for each image or sound, which may be given by a link that tells nothing of its size;
+more than OpenAI's tables charge for most images at high detail, though not for the largest of all.
+"""
+
+_LINKS: Final = (b'"image_url"', b'"input_audio"', b'"file_id"')
+
+
+class Allowance(Protocol):
+    """What may be spent without any tenant's paying for it."""
+
+    @property
+    def has_left(self) -> bool:
+        """Something may be begun."""
+        ...
+
+    def spend(self, cost_usd: Decimal) -> None:
+        """It cost so much."""
+        ...
+
+
+class Till:
+    """Knows the prices. Holds nothing between two climbs."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        ladder: Ladder,
+        most_calls: Sequence[int],
+        answer_tokens: int,
+        background: Allowance,
+    ) -> None:
+        """`most_calls` is, by place, how often one request may be billed there."""
+        self._admission = admission
+        self._ladder = ladder
+        self._most_calls = most_calls
+        self._answer_tokens = answer_tokens
+        self._background = background
+
+    @contextmanager
+    def paid(self, ledger: Ledger, aim: Aim) -> Iterator[Aim]:
+        """`aim`, narrowed to what can be paid for; at the end of the block it is paid.
+
+        Raises:
+            BudgetSpent: Nothing can.
+            RateLimited: The minute's tokens are used up.
+        """
+        if ledger.inquiry.is_background:
+            with self._paid_by_nobody(ledger):
+                yield aim
+            return
+        inquiry, limit = ledger.inquiry, _limit(ledger.inquiry.request.body)
+        worst_usd = self._worst_usd(ledger, aim, limit)
+        hold = self._admission.hold(
+            inquiry.caller,
+            inquiry.user,
+            tokens_in=inquiry.request.tokens_in,
+            answer_tokens=limit,
+            worst_usd=worst_usd,
+        )
+        narrowed = _narrowed(aim, hold.reservation.tiers)
+        if narrowed is not aim:
+            ledger.aim, ledger.narrowed = narrowed, "budget"
+        is_cut = True
+        try:
+            yield narrowed
+            is_cut = False
+        except SidecarError as fault:
+            is_cut = isinstance(fault, StreamBroken)
+            raise
+        finally:
+            tokens, cost_usd = _billed(ledger)
+            if is_cut:
+                cost_usd += _cut_usd(ledger, narrowed, worst_usd)
+                tokens = max(tokens, int(hold.tokens))
+            self._admission.settle(hold, tokens=tokens, cost_usd=cost_usd)
+            for attempt in ledger.attempts:
+                if attempt.body is not None:
+                    self._admission.rates.saw_answer(inquiry.caller.tenant, attempt.tokens_out)
+
+    @contextmanager
+    def _paid_by_nobody(self, ledger: Ledger) -> Iterator[None]:
+        if not self._background.has_left:
+            raise BudgetSpent(
+                "the budget for background work is spent", reason="background", may_retry=True
+            )
+        try:
+            yield
+        finally:
+            self._background.spend(_billed(ledger)[1])
+
+    def _worst_usd(self, ledger: Ledger, aim: Aim, limit: int | None) -> list[Decimal]:
+        """Of each tier that may be asked; nothing for who has no budget to hold."""
+        places = aim.target.allowed
+        if not self._admission.has_budget(ledger.inquiry.caller):
+            return [Decimal(0)] * len(places)
+        tokens_in = most_tokens_in(ledger.inquiry.request)
+        return [
+            self._most_calls[place]
+            * cost(
+                self._ladder[place].price,
+                tokens_in,
+                self._most_tokens_out(ledger.inquiry.request, limit, self._ladder[place]),
+            )
+            for place in places
+        ]
+
+    def _most_tokens_out(self, request: ChatRequest, limit: int | None, tier: Tier) -> int:
+        each = self._answer_tokens if limit is None else limit
+        if tier.context_tokens is not None:
+            each = min(each, tier.context_tokens)
+        return each * max(1, request.body.get("n") or 1)
+
+
+def most_tokens_in(request: ChatRequest) -> int:
+    """More tokens than the prompt can have, tools and all."""
+    raw = orjson.dumps(request.body)
+    return len(raw) + LINKED_TOKENS * sum(map(raw.count, _LINKS))
+
+
+def _limit(body: Mapping[str, Any]) -> int | None:
+    """The longest answer that the request allows, in tokens; None if it sets none."""
+    told = body.get("max_completion_tokens") or body.get("max_tokens")
+    return max(1, told) if told else None
+
+
+def _narrowed(aim: Aim, tiers: int) -> Aim:
+    if tiers == len(aim.target.allowed):
+        return aim
+    target = replace(aim.target, allowed=aim.target.allowed[:tiers])
+    return replace(aim, target=target, permit=replace(aim.permit, write=False))
+
+
+def _billed(ledger: Ledger) -> tuple[int, Decimal]:
+    """Tokens and dollars of all calls that were made."""
+    attempts = ledger.attempts
+    tokens = sum(attempt.tokens_in + attempt.tokens_out for attempt in attempts)
+    return tokens, sum((attempt.cost_usd for attempt in attempts), Decimal(0))
+
+
+def _cut_usd(ledger: Ledger, aim: Aim, worst_usd: Sequence[Decimal]) -> Decimal:
+    """The worst case of the call that was under way: the entry tier's, or a later one's."""
+    last = ledger.attempts[-1].place if ledger.attempts else None
+    entry = ledger.decision.entry if ledger.decision is not None else None
+    costs = dict(zip(aim.target.allowed, worst_usd, strict=False))
+    if last is None and entry is not None:
+        return costs.get(entry, Decimal(0))
+    return max(
+        (usd for place, usd in costs.items() if last is None or place >= last), default=Decimal(0)
+    )
