@@ -48,7 +48,7 @@ MIN_SIMILARITY: Final = 0.6
 `tests/integration/test_nearby.py` and its like, the least near that the gates let pass has 0.77."""
 
 MAX_ROUNDS: Final = 3
-"""Chosen: looks at flights that began while the earlier ones were judged."""
+"""Chosen: looks; those after the first see only flights that began while others were judged."""
 
 
 class Owner(Protocol):
@@ -136,25 +136,25 @@ class Nearby:
         deadline: Deadline,
     ) -> Company | None:
         """The flight that may be followed at the least risk; None if there is none in time."""
-        tried: set[Underway] = set()
+        seen: set[Underway] = set()
         try:
             async with asyncio.timeout(min(self._budget_s, deadline.remaining_s())):
                 for _ in range(MAX_ROUNDS):
-                    near = self._near(group, asked.vector, tried)
+                    near = self._near(group, asked.vector, seen)
                     if not near:
                         return None
-                    tried.update(near)
+                    seen.update(self._groups[group])
                     if (found := await self._best(group, asked, near, min_similarity)) is not None:
                         return found
         except (TimeoutError, CacheError, EncoderError):
             return None
         return None
 
-    def _near(self, group: FlightGroup, vector: Vector, tried: set[Underway]) -> list[Underway]:
+    def _near(self, group: FlightGroup, vector: Vector, seen: set[Underway]) -> list[Underway]:
         flying = [
             (_similarity(one, vector), one)
             for one in self._groups.get(group, ())
-            if one.may_be_followed and one not in tried
+            if one.may_be_followed and one not in seen
         ]
         nearest = nlargest(MAX_JUDGED, flying, key=lambda scored: scored[0])
         return [one for similarity, one in nearest if similarity >= MIN_SIMILARITY]
