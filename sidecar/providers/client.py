@@ -128,7 +128,7 @@ class HttpUpstream:
         """What the refusal means; one of our own key is told as ours, and without its body."""
         status, is_callers = response.status, self._config.api_key == CALLERS_KEY
         if status in _ABOUT_KEYS and not is_callers:
-            return KeyRefused(self.name, HTTPStatus.BAD_GATEWAY, None)
+            return KeyRefused(self.name, status)
         told = openai.refusal(self.name, status, raw, response.headers, time.time())
         if status in _ABOUT_CALLERS and is_callers:
             return CallerRefused(self.name, status, told.body, told.headers, told.retry_after_s)

@@ -56,7 +56,20 @@ class UpstreamBusy(UpstreamRefused):
 
 
 class KeyRefused(UpstreamBusy):
-    """The upstream refuses our key, whoever asks; told as ours, and without its body."""
+    """The upstream refuses our key; told to the caller as ours, and without its body.
+
+    Attributes:
+        told: The status that it came with.
+    """
+
+    def __init__(self, upstream: str, told: int) -> None:
+        super().__init__(upstream, 502, None)
+        self.told = told
+
+    @property
+    def is_certain(self) -> bool:
+        """It is the key and nothing else: a 403 may also be said of one prompt, by a filter."""
+        return self.told != 403  # noqa: PLR2004 - HTTP's own number
 
 
 class CallerRefused(UpstreamBusy):

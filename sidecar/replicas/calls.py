@@ -138,7 +138,7 @@ class Calls:
             breaker.succeeded(ticket, now_s)  # it is well enough to refuse
             return
         replica.load.failed(spent_s, now_s)
-        if isinstance(fault, KeyRefused):
+        if isinstance(fault, KeyRefused) and fault.is_certain:
             breaker.refused_key(ticket, now_s)
         else:
             breaker.failed(ticket, now_s, fault.retry_after_s or 0.0)

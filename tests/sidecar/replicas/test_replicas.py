@@ -100,11 +100,14 @@ async def test_a_retry_that_would_end_too_late_is_not_begun() -> None:
     assert (len(upstream.asked), bench.meter.counts) == (1, {"retried time": 1})
 
 
-@pytest.mark.parametrize("kind", [CallerAtFault, CallerRefused, KeyRefused])
-async def test_a_refusal_is_not_asked_for_twice(kind: type[UpstreamBusy]) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [CallerAtFault("u", 400, None), CallerRefused("u", 401, None), KeyRefused("u", 401)],
+)
+async def test_a_refusal_is_not_asked_for_twice(fault: ProviderError) -> None:
     """Neither the request's own fault nor a key's mends itself."""
-    upstream = FakeUpstream(kind("u", 400, None))
-    with pytest.raises(kind):
+    upstream = FakeUpstream(fault)
+    with pytest.raises(type(fault)):
         await Bench(upstream, retries=3).tier.ask(errand())
     assert len(upstream.asked) == 1
 
@@ -153,9 +156,17 @@ async def test_where_all_are_shut_the_caller_hears_when_to_come_again() -> None:
     assert (caught.value.status, caught.value.retry_after_s) == (503, 5.0)
 
 
+async def test_one_forbidden_prompt_does_not_shut_the_upstream_to_others() -> None:
+    """A 403 may be a filter's word on one request: it counts as one failure."""
+    first = FakeUpstream(KeyRefused("a", 403), name="a")
+    bench = Bench(first, FakeUpstream("4", name="b"))
+    await bench.tier.ask(errand())
+    assert bench.members[0].breaker.state(bench.clock()) is State.CLOSED
+
+
 async def test_a_refused_key_is_marked_and_others_answer() -> None:
     """One call finds out; nobody else meets it for minutes."""
-    first = FakeUpstream(KeyRefused("a", 502, None), name="a")
+    first = FakeUpstream(KeyRefused("a", 401), name="a")
     bench = Bench(first, FakeUpstream("4", name="b"))
     for _ in range(3):
         assert (await bench.tier.ask(errand())).attempt.upstream == "b"

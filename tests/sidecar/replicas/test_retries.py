@@ -40,7 +40,7 @@ from sidecar.replicas.retries import (
         pytest.param(UpstreamTooSlow("u"), "again", id="slow"),
         pytest.param(UpstreamGarbled("u"), "again", id="garbled"),
         pytest.param(CallerAtFault("u", 400, None), "never", id="callers-fault"),
-        pytest.param(KeyRefused("u", 502, None), "never", id="our-key"),
+        pytest.param(KeyRefused("u", 401), "never", id="our-key"),
         pytest.param(CallerRefused("u", 429, None), "never", id="callers-key"),
         pytest.param(UpstreamShut("u"), "never", id="shut"),
         pytest.param(StreamBroken("u"), "never", id="words-were-sent"),
