@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import UnknownType
 from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
@@ -53,7 +54,14 @@ def misfit(text: str, schema: Mapping[str, Any]) -> str:
         wrong = next(_validator(schema).iter_errors(instance), None)
     except (RecursionError, Unresolvable, ValueError) as fault:
         raise SchemaUnusable(str(fault)) from fault
-    except (TypeError, AttributeError, KeyError, IndexError) as fault:
+    except (
+        UnknownType,
+        TypeError,
+        AttributeError,
+        KeyError,
+        IndexError,
+        ArithmeticError,
+    ) as fault:
         # JSON from a stranger may hold anything anywhere; what trips over it is no schema.
         raise SchemaUnusable(f"it is no schema: {fault}") from fault
     return "" if wrong is None else f"at {wrong.json_path}: {wrong.message}"[:MAX_DETAIL]
