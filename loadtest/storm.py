@@ -70,6 +70,7 @@ class Seen:
 
 STORMS: Final = (
     Weather(fault="status=500", share=0.3),
+    Weather(fault="status=500", share=0.3, has_breaker=True),
     Weather(fault="status=500", share=0.3, ratio=1.0),
     Weather(fault="status=429", share=0.3),
     Weather(fault="reset", share=0.3),

@@ -43,14 +43,15 @@ class BreakerConfig:
     """
 
     enabled: bool = True
-    # Chosen: what Envoy's outlier detection comes with, but for the share: its 85 % of successes
-    # is for services that fail one call in a thousand, and vendors of models fail one in a hundred.
-    run: int = 5
+    # Chosen: so that a vendor that fails three calls in ten, and is worth asking, is hardly ever
+    # shut: ten failures in a row are then one in 240,000 calls, and half of fifty one in 420. With
+    # Envoy's five in a row it would be shut once in 600 calls, and who has no other loses answers.
+    run: int = 10
     failure_ratio: float = 0.5
-    min_calls: int = 20
-    window_s: float = 30.0
-    # Chosen: vendors' hiccups last seconds; what lasts longer is asked once a minute.
-    open_s: float = 5.0
+    min_calls: int = 50
+    window_s: float = 60.0
+    # Chosen: most hiccups are over in a second; what lasts is soon asked once a minute.
+    open_s: float = 1.0
     max_open_s: float = 60.0
     # Chosen: nobody mends a key in less, and a reload that brings a new one begins anew at once.
     key_open_s: float = 300.0
