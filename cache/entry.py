@@ -137,7 +137,7 @@ class Candidate:
         entry_id: Of the entry.
         similarity: Cosine to its question, in [-1, 1].
         risk: Calibrated chance that the hit is false, in [0, 1].
-        below: The entry itself, where it was read from disk; None where memory held it.
+        below: The entry itself, should memory not hold it.
     """
 
     entry_id: EntryId

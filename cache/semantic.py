@@ -61,11 +61,10 @@ class Statistics:
 
 
 class _Near(NamedTuple):
-    """An entry near to the question asked; `is_below` if memory did not hold it."""
+    """An entry near to the question asked."""
 
     entry: Entry
     similarity: float
-    is_below: bool
 
 
 class SemanticCache:
@@ -181,7 +180,7 @@ class SemanticCache:
             elif entry.expires_at <= now_at:
                 gone.append(entry_id)
             else:
-                near.append(_Near(entry, float(entry.vector @ vector), entry_id in below))
+                near.append(_Near(entry, float(entry.vector @ vector)))
         return near, gone
 
     def _judged_all(
@@ -208,8 +207,7 @@ class SemanticCache:
         return max((floor for floor in floors if floor is not None), default=-1.0)
 
     def _judged(self, asked: Facets, near: _Near, floor: float) -> Judged:
-        below = near.entry if near.is_below else None
-        unjudged = Candidate(near.entry.entry_id, near.similarity, risk=1.0, below=below)
+        unjudged = Candidate(near.entry.entry_id, near.similarity, risk=1.0, below=near.entry)
         return self._pair(self._facets_of(near.entry), asked, unjudged, floor)
 
     def _pair(self, kept: Facets, asked: Facets, unjudged: Candidate, floor: float) -> Judged:

@@ -215,7 +215,9 @@ class Keeper:
         if gone is not None:
             self._forget([gone])
         elif self._below is not None:
-            self._below.drop([Gone(entry_id, None)])  # it leaves the index when it is met there
+            # Where it lies is not known; if it is only on disk, it leaves the index when it is met.
+            self._post(partial(self._index.remove, entry_id))
+            self._below.drop([Gone(entry_id, None)])
         return gone is not None or self._below is not None
 
     async def tally(self, selector: Selector) -> Tally:

@@ -99,12 +99,14 @@ class Kept(NamedTuple):
 
     Attributes:
         marks: The invalidations in force.
+        half_done: Of them, those whose rows may still be there.
         epoch: The highest that was ever written.
         top: The highest id that was ever given out.
         entries: How many there are.
     """
 
     marks: Sequence[Mark]
+    half_done: Sequence[Mark]
     epoch: int
     top: EntryId
     entries: int
@@ -140,7 +142,7 @@ class Persistence:
         self._on_written: Callable[[list[EntryId], list[EntryId]], None] = lambda *_: None
         self._on_gone: Callable[[Sequence[Gone]], None] = lambda _: None
         self._waiting: deque[Entry | EntryId | Mark] = deque()
-        self._unwritten: dict[bytes, EntryId] = {}  # by fingerprint, of what waits
+        self._unwritten: dict[bytes, Entry] = {}  # by fingerprint, of what waits
         self._lost: set[EntryId] = set()  # in memory, and not on disk nor on its way there
         self._released: dict[EntryId, int] = {}  # let go by memory, with their uses
         self._departing: dict[EntryId, Gone] = {}  # told to leave, and not off the disk yet
@@ -169,6 +171,7 @@ class Persistence:
         self._on_written, self._on_gone = on_written, on_gone
         kept = await self._on_disk(partial(_kept, self._disk))
         self.holds_more = kept.entries > 0
+        self._voiding.extend(kept.half_done)
         loops = (self._write_forever(), self._keep_up_forever())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         return kept
@@ -183,12 +186,15 @@ class Persistence:
         if self._departures - ticket > MAX_DEPARTED or not self._is_readable:
             return False
         is_gone = entry.entry_id in self._departing or entry.entry_id in self._departed
-        return not is_gone and self._unwritten.get(entry.fingerprint) in {None, entry.entry_id}
+        waiting = self._unwritten.get(entry.fingerprint, entry)
+        return not is_gone and waiting.entry_id == entry.entry_id
 
     async def find(self, fingerprint: bytes) -> tuple[Entry, int] | None:
         """The entry under `fingerprint`, expired or not, and its uses; in time, else none."""
         if not (self.holds_more and self._is_readable):
             return None
+        if (waiting := self._unwritten.get(fingerprint)) is not None:
+            return waiting, self._released.get(waiting.entry_id, 1)
         if self._reading >= MAX_READING:
             self._hook.read_disk("busy")
             return None
@@ -225,7 +231,7 @@ class Persistence:
             self._hook.lost_write(1)
             return
         self._departed.pop(entry.entry_id, None)
-        self._unwritten[entry.fingerprint] = entry.entry_id
+        self._unwritten[entry.fingerprint] = entry
         self._waiting.append(entry)
         self._has_work.set()
 
@@ -277,24 +283,28 @@ class Persistence:
         self._has_work.clear()
         removals = [change for change in changes if isinstance(change, int)]
         gone = set(removals)
-        puts = [c for c in changes if isinstance(c, Entry) and c.entry_id not in gone]
+        # Those that left again go too, for what they replaced on disk must not come back.
+        asked = [change for change in changes if isinstance(change, Entry)]
+        newest = {entry.fingerprint: entry for entry in asked}
+        puts = list(newest.values())
         marks = [change for change in changes if isinstance(change, Mark)]
         try:
-            replaced = await self._on_disk(
-                partial(_write, self._disk, puts, removals, marks, released)
-            )
+            off = await self._on_disk(partial(_write, self._disk, puts, removals, marks, released))
         except CacheError:
             self._hook.lost_write(len(changes))
-            self._failed(puts, released)
+            self._failed([entry for entry in asked if entry.entry_id not in gone], released)
             self._waiting.extendleft(reversed([*removals, *marks]))
             return False
         finally:
-            for entry in puts:
-                if self._unwritten.get(entry.fingerprint) == entry.entry_id:
+            for entry in asked:
+                if self._unwritten.get(entry.fingerprint) is entry:
                     del self._unwritten[entry.fingerprint]
         left = [self._departing.pop(entry_id) for entry_id in gone & self._departing.keys()]
         self._on_written([entry.entry_id for entry in puts], list(released))
-        self._told([*replaced, *left])
+        kept = {entry.entry_id for entry in puts}
+        overtaken = [Gone(e.entry_id, e.partition) for e in asked if e.entry_id not in kept]
+        # The disk knows the partitions of all that was on it.
+        self._told(list({one.entry_id: one for one in [*left, *overtaken, *off]}.values()))
         return True
 
     def _failed(self, puts: Sequence[Entry], released: dict[EntryId, int]) -> None:
@@ -317,14 +327,22 @@ class Persistence:
             try:
                 if self._waiting:
                     self._has_work.set()
-                while self._voiding:
-                    await self._remove_named(self._voiding[0])
-                    self._voiding.popleft()
+                await self.carry_out()
                 if time.monotonic() - swept_s >= _SWEEP_S:
                     swept_s = time.monotonic()
                     await self._remove_expired()
             except CacheError:
                 self._hook.lost_write(1)
+
+    async def carry_out(self) -> None:
+        """Take what the invalidations so far named off the disk.
+
+        Raises:
+            CacheError: The disk cannot be written; what is left is tried again.
+        """
+        while self._voiding:
+            await self._remove_named(self._voiding[0])
+            self._voiding.popleft()
 
     async def _remove_named(self, mark: Mark) -> None:
         top = await self._on_disk(self._disk.max_entry_id)
@@ -333,6 +351,7 @@ class Persistence:
             self._told(
                 await self._on_disk(partial(self._disk.remove_named, mark, after, after + step))
             )
+        await self._on_disk(partial(self._disk.carried_out, mark))
 
     async def _remove_expired(self) -> None:
         before_at = time.time() - self._keep_stale_s
@@ -402,7 +421,13 @@ class Persistence:
 
 
 def _kept(disk: DiskStore) -> Kept:
-    return Kept(disk.marks(), disk.max_epoch(), disk.max_entry_id(), disk.count())
+    return Kept(
+        marks=disk.marks(),
+        half_done=disk.marks_to_carry_out(),
+        epoch=disk.max_epoch(),
+        top=disk.max_entry_id(),
+        entries=disk.count(),
+    )
 
 
 def _write(
@@ -412,7 +437,7 @@ def _write(
     marks: Sequence[Mark],
     released: dict[EntryId, int],
 ) -> list[Gone]:
-    replaced = disk.write(puts, removals, marks)
+    gone = disk.write(puts, removals, marks)
     if often := [(entry_id, uses) for entry_id, uses in released.items() if uses > 1]:
         disk.used(often)
-    return replaced
+    return gone

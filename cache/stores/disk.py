@@ -132,9 +132,9 @@ class DiskStore:
     def write(
         self, puts: Sequence[Entry], removals: Sequence[EntryId], marks: Sequence[Mark] = ()
     ) -> list[Gone]:
-        """Keep and forget, all or nothing; kept against `kill -9` once this returns.
+        """Keep, then forget, all or nothing; kept against `kill -9` once this returns.
 
-        Gives back what was kept under the same fingerprints and is not any more.
+        Gives back what was on disk and is not any more, replaced or removed.
 
         Raises:
             StoreError: Nothing was written (disk full, file gone, file held by another).
@@ -144,8 +144,7 @@ class DiskStore:
         epoch = max([entry.epoch for entry in puts] + [mark.epoch for mark in marks], default=0)
         with translated("written"), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._delete(removals)
-            replaced = [gone for entry in puts for gone in self._make_way(entry)]
+            gone = [one for entry in puts for one in self._make_way(entry)]
             self._connection.executemany(PUT, [row[:-1] for row in rows])
             self._connection.executemany(
                 PUT_VECTOR,
@@ -155,13 +154,17 @@ class DiskStore:
                     if row[-1] is not None
                 ],
             )
+            gone += [one for entry_id in removals for one in self._removed(entry_id)]
             self._connection.execute(
                 "UPDATE highest SET entry_id = max(entry_id, ?), epoch = max(epoch, ?)",
                 (highest, epoch),
             )
             for mark in marks:
                 self._mark(mark)
-        return replaced
+        return gone
+
+    def _removed(self, entry_id: EntryId) -> list[Gone]:
+        return self._deleted("DELETE FROM entries WHERE entry_id = ?", (entry_id,))
 
     def _make_way(self, entry: Entry) -> list[Gone]:
         return self._deleted(
@@ -227,6 +230,17 @@ class DiskStore:
                 (after, until, mark.epoch, *values),
             )
 
+    def carried_out(self, mark: Mark) -> None:
+        """Note that what `mark` and those before it void is gone.
+
+        Raises:
+            StoreError: Nothing was written.
+        """
+        with translated("written"):
+            self._connection.execute(
+                "UPDATE highest SET carried_out = max(carried_out, ?)", (mark.epoch,)
+            )
+
     def make_room(self, now_at: float) -> list[Gone]:
         """Forget a batch, if the file is nearly full; those that left, none if it is not.
 
@@ -284,6 +298,15 @@ class DiskStore:
             StoreError: The file cannot be read.
         """
         return self._highest("epoch")
+
+    def marks_to_carry_out(self) -> list[Mark]:
+        """The invalidations whose rows may still be there, the oldest first.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        done = self._highest("carried_out")
+        return sorted((m for m in self.marks() if m.epoch > done), key=lambda m: m.epoch)
 
     def _highest(self, column: str) -> int:
         with translated("read"):

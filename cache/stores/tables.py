@@ -15,7 +15,7 @@ from cache.errors import StoreError
 from cache.stores.rows import FIELDS
 from cache.stores.takeover import TAKEN_OVER, taken_over
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Rises with the tables below; see `cache.stores.takeover` for what becomes of an older file."""
 
 _APPLICATION_ID: Final = 0x53434143
@@ -41,8 +41,9 @@ _SCHEMA: Final = (
     (partition, entry_id, vector, PRIMARY KEY (partition, entry_id)) WITHOUT ROWID""",
     """CREATE TRIGGER IF NOT EXISTS gone AFTER DELETE ON entries BEGIN DELETE FROM vectors
     WHERE partition = old.partition AND entry_id = old.entry_id; END""",
-    "CREATE TABLE IF NOT EXISTS highest (entry_id INTEGER NOT NULL, epoch INTEGER NOT NULL)",
-    "INSERT INTO highest SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM highest)",
+    """CREATE TABLE IF NOT EXISTS highest
+    (entry_id INTEGER NOT NULL, epoch INTEGER NOT NULL, carried_out INTEGER NOT NULL)""",
+    "INSERT INTO highest SELECT 0, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM highest)",
     f"CREATE TABLE IF NOT EXISTS marks ({MARK}, PRIMARY KEY (kind, value, tenant))",
 )
 

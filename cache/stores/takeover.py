@@ -47,7 +47,8 @@ def taken_over(connection: sqlite3.Connection, version: int, begin: Callable[[],
         connection.execute("ALTER TABLE entries ADD COLUMN prompt")
     connection.execute("ALTER TABLE entries RENAME TO older")
     connection.execute("DROP INDEX by_fingerprint")
-    connection.execute("ALTER TABLE highest ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0")
+    for column in ("epoch", "carried_out"):
+        connection.execute(f"ALTER TABLE highest ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
     begin()
     last = -1
     while rows := connection.execute(
