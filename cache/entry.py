@@ -155,12 +155,14 @@ class Judged:
         comparison: How the two questions differ.
         reason: Why it may not be served; None if it may.
         detail: That reason in words.
+        verdict: The verifier's logit; None if it was not asked, or gave none.
     """
 
     candidate: Candidate
     comparison: Comparison
     reason: MissReason | None
     detail: str
+    verdict: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

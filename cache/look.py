@@ -7,7 +7,7 @@ that of the model that was told the verdict. No verdict is a no: the look fails 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from cache.entry import MissReason
 from cache.errors import RiskModelError
@@ -15,20 +15,26 @@ from cache.guard import Comparison
 from cache.risk import RiskModel
 from cache.verifier import Verifier, clipped
 
+MAX_VERDICTS: Final = 2
+"""Chosen: of all candidates for one question the verifier is asked of so few, those of least risk:
+a verdict takes some 2.5 ms of the encoder's thread."""
+
 
 class Opinion(NamedTuple):
-    """What the second look found.
+    """What a look found.
 
     Attributes:
         risk: Chance in [0, 1] that the kept answer would not serve.
         reason: Why it may not be served; None if it may.
         detail: That reason in words.
+        is_doubtful: Only a verdict can settle it.
         verdict: The verifier's logit; None if it was not asked, or gave none.
     """
 
     risk: float
     reason: MissReason | None
     detail: str
+    is_doubtful: bool = False
     verdict: float | None = None
 
 
@@ -37,7 +43,6 @@ class SecondLook:
 
     Attributes:
         limit: Risk up to which hits are served; None if the bound cannot be held.
-        is_verified: A verifier is asked.
     """
 
     def __init__(
@@ -64,21 +69,29 @@ class SecondLook:
         """A verifier is asked."""
         return self._verifier is not None
 
-    def opinion(self, kept: str, asked: str, similarity: float, comparison: Comparison) -> Opinion:
-        """What is thought of serving `kept`'s answer for `asked`."""
+    def first(self, similarity: float, comparison: Comparison) -> Opinion:
+        """What the cheap stage thinks, in microseconds."""
         risk = self._cheap.risk(similarity, comparison)
         if comparison.veto:
             return Opinion(risk, MissReason.VETO, comparison.veto)
         if self.limit is None:
             return _too_risky(risk, None)
-        if self._verifier is None or self._verified is None or comparison.is_restated:
+        if self._verified is None or comparison.is_restated:
             return _weighed(risk, self.limit)
         assert self._verified.doubt is not None  # noqa: S101 - the file's reader refuses it
         if risk > self._verified.doubt:
             return _too_risky(risk, self._verified.doubt)
+        return Opinion(risk, MissReason.RISKY, "not looked at twice", is_doubtful=True)
+
+    def second(
+        self, kept: str, asked: str, similarity: float, comparison: Comparison, first: Opinion
+    ) -> Opinion:
+        """What is thought of a doubtful one once the verifier was asked; of others as before."""
+        if not first.is_doubtful or self._verifier is None or self._verified is None:
+            return first
         verdict = self._verifier.verdict(kept, asked)
-        if verdict is None:
-            return Opinion(risk, MissReason.RISKY, "the verifier gave no verdict")
+        if verdict is None or self.limit is None:
+            return Opinion(first.risk, MissReason.RISKY, "the verifier gave no verdict")
         told = self._verified.risk(similarity, comparison, clipped(verdict))
         return _weighed(told, self.limit)._replace(verdict=verdict)
 

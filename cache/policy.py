@@ -88,6 +88,8 @@ class SemanticConfig:
         candidates: How many neighbours are looked at.
         max_index_bytes: What the partitions that were asked for lately may take of memory; only
             where a disk keeps the others.
+        verifier: Folder of the network that is asked where the cheap look leaves doubt; `auto`
+            takes the one that comes along, `off` none.
         verify_share: Share of semantic hits that are asked again and compared, in [0, 1].
         verify_budget_usd_per_hour: What that may cost; a check once begun is finished.
         verify_judge: The tier that is asked whether two answers say the same; empty asks none.
@@ -100,6 +102,7 @@ class SemanticConfig:
     max_false_hit_rate: float = 0.02
     min_similarity: float | None = None
     candidates: int = 5
+    verifier: str = "auto"
     # Chosen: a partition of 1.7 million entries, or 17,000 of a hundred.
     max_index_bytes: int = 2**30
     # Chosen: a hundred hits for one more call; and at a large model's prices the budget buys some

@@ -55,6 +55,8 @@ class OperatingPoint:
         wrong_ratio: Share of those hits that were wrong.
         upper: One-sided upper confidence bound of `wrong_ratio`, see `CONFIDENCE`.
         hits: Rows served, after weighing (Kish's effective number).
+        worst: Of each calibration corpus by itself the one-sided lower confidence bound of its
+            share of wrong hits; the highest. Above a bound, that corpus refutes it.
     """
 
     risk: float
@@ -62,6 +64,7 @@ class OperatingPoint:
     wrong_ratio: float
     upper: float
     hits: float
+    worst: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,8 @@ class RiskModel:
 
         The points are walked in rising risk and the walk ends at the first whose bound fails, so
         that one test is made at a time and the confidence is that of each (fixed-sequence
-        testing). Where it begins is decided by the number of rows and by no label.
+        testing). Where it begins is decided by the number of rows and by no label. A point fails
+        too where a corpus by itself refutes the bound: a mix must not pay for one with another.
         Source: Angelopoulos et al., "Learn then Test", arXiv 2110.01052, section 2.3.
         """
         needed = _WRONG_AT_BOUND / max_false_hit_rate
@@ -142,7 +146,7 @@ class RiskModel:
         for point in self.points:
             if point.hits < needed:
                 continue
-            if point.upper > max_false_hit_rate:
+            if max(point.upper, point.worst) > max_false_hit_rate:
                 break
             limit = point.risk
         return limit

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 from typing import Final, NamedTuple, Protocol
 
 from cache.entry import Candidate, Entry, EntryId, Found, Judged, MissReason, Vector
@@ -21,9 +22,9 @@ from cache.errors import CacheError, DuplicateEntry
 from cache.facets import Facets, facets
 from cache.growth import Change
 from cache.guard import Comparison, compare
+from cache.look import MAX_VERDICTS, Opinion, SecondLook
 from cache.partitions import Partitions, VectorSource
 from cache.policy import SemanticConfig
-from cache.risk import RiskModel
 
 NO_ENTRY: Final[EntryId] = 0
 """In place of an id, of what is kept nowhere yet; the first entry ever has 1."""
@@ -67,6 +68,19 @@ class _Near(NamedTuple):
     similarity: float
 
 
+class _Look(NamedTuple):
+    """What is thought of a candidate so far."""
+
+    candidate: Candidate
+    comparison: Comparison
+    opinion: Opinion
+
+    @property
+    def judged(self) -> Judged:
+        risk, reason, detail, _, verdict = self.opinion
+        return Judged(replace(self.candidate, risk=risk), self.comparison, reason, detail, verdict)
+
+
 class SemanticCache:
     """The semantic tier's mind. One owner thread; nothing in here takes a lock.
 
@@ -78,16 +92,15 @@ class SemanticCache:
         self,
         *,
         encoder_id: str,
-        risk: RiskModel,
+        look: SecondLook,
         config: SemanticConfig,
         source: EntrySource | None = None,
         on_wanted: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         """`on_wanted` hears of partitions to be laid anew; without a `source` memory is all."""
         self.encoder_id = encoder_id
-        self._risk = risk
+        self._look = look
         self._config = config
-        self._limit = risk.limit(config.max_false_hit_rate)
         self._source = source
         self._resident: dict[EntryId, Entry] = {}  # what memory holds: the same objects
         self._unwritten: dict[EntryId, Entry] = {}  # of it, what may not be on disk yet
@@ -118,13 +131,13 @@ class SemanticCache:
         if near is None:
             return Found((), MissReason.COLD, "its entries are being read from disk")
         judged = self._judged_all(near, question, min_similarity)
-        return replace(_summed(judged), judged=judged, limit=self._limit)
+        return replace(_summed(judged), judged=judged, limit=self._look.limit)
 
     def why_off(self) -> str:
         """Why nothing is served by meaning, in words; empty if something may be."""
         if self._config.mode == "off":
             return "switched off"
-        if self._limit is None:
+        if self._look.limit is None:
             return f"no risk is shown to hold {self._config.max_false_hit_rate:g} wrong hits"
         return ""
 
@@ -188,7 +201,11 @@ class SemanticCache:
     ) -> tuple[Judged, ...]:
         floor = self._floor(min_similarity)
         asked = facets(question) if near else None
-        return tuple(self._judged(asked, one, floor) for one in near if asked)
+        looks = [self._glanced(asked, one, floor) for one in near if asked]
+        doubtful = [at for at, look in enumerate(looks) if look.opinion.is_doubtful]
+        for at in nsmallest(MAX_VERDICTS, doubtful, key=lambda at: looks[at].opinion.risk):
+            looks[at] = self._looked_twice(near[at].entry.question, question, looks[at])
+        return tuple(look.judged for look in looks)
 
     def judge_pair(
         self, kept: str, asked: str, similarity: float, *, min_similarity: float | None = None
@@ -198,7 +215,8 @@ class SemanticCache:
         The candidate's id is `NO_ENTRY`.
         """
         unkept = Candidate(NO_ENTRY, similarity, risk=1.0)
-        judged = self._pair(facets(kept), facets(asked), unkept, self._floor(min_similarity))
+        look = self._first(facets(kept), facets(asked), unkept, self._floor(min_similarity))
+        judged = self._looked_twice(kept, asked, look).judged
         off = self.why_off()
         return replace(judged, reason=MissReason.OFF, detail=off) if off else judged
 
@@ -206,18 +224,24 @@ class SemanticCache:
         floors = (min_similarity, self._config.min_similarity)
         return max((floor for floor in floors if floor is not None), default=-1.0)
 
-    def _judged(self, asked: Facets, near: _Near, floor: float) -> Judged:
+    def _glanced(self, asked: Facets, near: _Near, floor: float) -> _Look:
         unjudged = Candidate(near.entry.entry_id, near.similarity, risk=1.0, below=near.entry)
-        return self._pair(self._facets_of(near.entry), asked, unjudged, floor)
+        return self._first(self._facets_of(near.entry), asked, unjudged, floor)
 
-    def _pair(self, kept: Facets, asked: Facets, unjudged: Candidate, floor: float) -> Judged:
+    def _first(self, kept: Facets, asked: Facets, unjudged: Candidate, floor: float) -> _Look:
         comparison = compare(kept, asked)
         # Rounding may carry a cosine past 1.
         similarity = min(1.0, max(-1.0, unjudged.similarity))
-        risk = self._risk.risk(similarity, comparison)
-        reason, detail = self._refusal(similarity, comparison, risk, floor)
-        candidate = replace(unjudged, similarity=similarity, risk=risk)
-        return Judged(candidate, comparison, reason, detail)
+        opinion = self._look.first(similarity, comparison)
+        if similarity < floor:
+            far = f"{similarity:.3f} < {floor:.3f}"
+            opinion = Opinion(opinion.risk, MissReason.NOTHING_NEAR, far)
+        return _Look(replace(unjudged, similarity=similarity), comparison, opinion)
+
+    def _looked_twice(self, kept: str, asked: str, look: _Look) -> _Look:
+        similarity, comparison = look.candidate.similarity, look.comparison
+        opinion = self._look.second(kept, asked, similarity, comparison, look.opinion)
+        return look._replace(opinion=opinion)
 
     def _facets_of(self, entry: Entry) -> Facets:
         kept = self._facets.pop(entry.entry_id, None) or facets(entry.question)
@@ -225,18 +249,6 @@ class SemanticCache:
         if len(self._facets) > _FACETS:
             self._facets.popitem(last=False)
         return kept
-
-    def _refusal(
-        self, similarity: float, comparison: Comparison, risk: float, floor: float
-    ) -> tuple[MissReason | None, str]:
-        if similarity < floor:
-            return MissReason.NOTHING_NEAR, f"{similarity:.3f} < {floor:.3f}"
-        if comparison.veto:
-            return MissReason.VETO, comparison.veto
-        if self._limit is None or risk > self._limit:
-            limit = "none" if self._limit is None else f"{self._limit:.3f}"
-            return MissReason.RISKY, f"risk {risk:.3f} > {limit}"
-        return None, ""
 
     def add(self, entry: Entry) -> None:
         """Let `entry`, which has a meaning, be found from now on; raises CacheError."""
@@ -283,7 +295,7 @@ class SemanticCache:
     def statistics(self) -> Statistics:
         """Sizes as they are now."""
         held = self.partitions
-        return Statistics(held.rows, len(held), held.bytes_held, self._limit)
+        return Statistics(held.rows, len(held), held.bytes_held, self._look.limit)
 
 
 def _summed(judged: Sequence[Judged]) -> Found:

@@ -41,7 +41,6 @@ from sidecar.web.listen import ServerConfig
 NOT_BUILT: Final[Mapping[str, object]] = {
     "server.workers": 1,
     "cache.shared": {},
-    "cache.semantic.verifier": False,
     "router.budget_usd_per_1k": 0,
     "router.sticky_sessions": False,
     "router.rules": [],

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from cache.errors import CacheError
 from cache.growth import ROW_BYTES
-from cache.risk import RiskModel
 from cache.semantic import SemanticCache
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
@@ -23,9 +22,9 @@ from cache.stores.reader import DiskReader
 from sidecar.builder import Builder
 from sidecar.config import Config
 from sidecar.encoder.batcher import Batcher
-from sidecar.errors import ConfigError
 from sidecar.keeper import Keeper
 from sidecar.persistence import Persistence
+from sidecar.secondlook import second_look
 from sidecar.telemetry.metrics import Metrics
 
 
@@ -59,12 +58,9 @@ async def build_storage(
     """Memory, index and disk, at work; a disk that fails costs persistence, not the start.
 
     Raises:
-        ConfigError: The risk model cannot be read.
+        ConfigError: What weighs candidates cannot be used.
     """
-    try:
-        risk = RiskModel.load()
-    except CacheError as fault:
-        raise ConfigError([f"cache: {fault}"]) from fault
+    look = second_look(config, logger)
     threads = [
         ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("cache-disk", "cache-read")
     ]
@@ -86,7 +82,7 @@ async def build_storage(
     )
     index = SemanticCache(
         encoder_id=encoder_id,
-        risk=risk,
+        look=look,
         config=config.semantic,
         source=disk.for_index if disk is not None else None,
         on_wanted=builder.want,

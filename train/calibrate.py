@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from cache.risk import INPUTS, VERDICT, OperatingPoint, RiskModel
-from train.coverage import upper_bound
+from train.coverage import lower_bound, upper_bound
 from train.judged import Numbers, Pairs
 
 GRID: Final = tuple(float(hits) for hits in np.geomspace(40, 6400, 23).round())
@@ -136,9 +136,22 @@ def operating_points(pairs: Pairs, risks: Numbers) -> tuple[OperatingPoint, ...]
                     wrong_ratio=round(ratio, 5),
                     upper=round(upper_bound(ratio * n, n), 5),
                     hits=round(n, 1),
+                    worst=round(_worst(pairs, order[: row + 1]), 5),
                 )
             )
     return tuple(points)
+
+
+def _worst(pairs: Pairs, rows: NDArray[Any]) -> float:
+    """The highest of the corpora's lower bounds of the share of wrong hits among `rows`."""
+    corpus, wrong = pairs.corpus[rows], ~pairs.good[rows]
+    lows = [0.0]
+    for place in np.unique(corpus):
+        share = pairs.share[rows][corpus == place]
+        hits = float(share.sum() ** 2 / (share**2).sum())
+        ratio = float(share @ wrong[corpus == place] / share.sum())
+        lows.append(lower_bound(ratio * hits, hits))
+    return max(lows)
 
 
 def _coverage(pairs: Pairs, rows: NDArray[Any]) -> float:

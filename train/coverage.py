@@ -38,6 +38,11 @@ def upper_bound(wrong: float, hits: float, confidence: float = CONFIDENCE) -> fl
     return 1.0 if wrong >= hits else float(beta.ppf(confidence, wrong + 1.0, hits - wrong))
 
 
+def lower_bound(wrong: float, hits: float, confidence: float = CONFIDENCE) -> float:
+    """The same from below."""
+    return 0.0 if wrong <= 0.0 else float(beta.ppf(1.0 - confidence, wrong, hits - wrong + 1.0))
+
+
 def figures(pairs: Pairs, score: Numbers, rows: NDArray[Any], seed: int) -> dict[str, Any]:
     """AUC, average precision and coverage at each bound, with 95 % intervals by bootstrap."""
     good, share = pairs.good, pairs.share
@@ -122,8 +127,7 @@ def interval(wrong: float, hits: float) -> tuple[float, float]:
     """Clopper and Pearson's two-sided 95 % interval of a share."""
     if hits <= 0.0:
         return 0.0, 1.0
-    low = 0.0 if wrong <= 0.0 else float(beta.ppf(0.025, wrong, hits - wrong + 1))
-    return low, upper_bound(wrong, hits, 0.975)
+    return lower_bound(wrong, hits, 0.975), upper_bound(wrong, hits, 0.975)
 
 
 def by_kind(

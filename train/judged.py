@@ -95,13 +95,17 @@ class Pairs:
     files: Sequence[str]
 
     @cached_property
+    def corpus(self) -> NDArray[np.int64]:
+        """(n,) int: of the corpora by name, which one."""
+        named = sorted(set(CORPORA.values()))
+        return np.array([named.index(CORPORA[name]) for name in self.files])[self.file]
+
+    @cached_property
     def weight(self) -> Numbers:
         """(n,) float64: the corpora weigh the same, one on average."""
-        named = sorted(set(CORPORA.values()))
-        corpus = np.array([named.index(CORPORA[name]) for name in self.files])[self.file]
-        totals = np.bincount(corpus, self.share, len(named))
-        mean: Numbers = self.share / totals[corpus] * len(corpus) / np.count_nonzero(totals)
-        return mean
+        totals = np.bincount(self.corpus, self.share)
+        mean: Numbers = self.share / totals[self.corpus] * len(self.rows)
+        return mean / np.count_nonzero(totals)
 
     def take(self, rows: NDArray[Any]) -> Pairs:
         """Some of them; `rows` are places or a mask."""

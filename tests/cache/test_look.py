@@ -44,7 +44,9 @@ def looked(
     asked: str = "How can I bake a bread?",
 ) -> Opinion:
     look = SecondLook(CHEAP, BOUND, VERIFIED if verifier else None, verifier)
-    return look.opinion(kept, asked, similarity, compare(facets(kept), facets(asked)))
+    comparison = compare(facets(kept), facets(asked))
+    first = look.first(similarity, comparison)
+    return look.second(kept, asked, similarity, comparison, first)
 
 
 def test_a_verdict_moves_the_risk() -> None:
@@ -98,4 +100,4 @@ def test_a_bound_that_nothing_holds_serves_nothing() -> None:
     """And says so."""
     look = SecondLook(CHEAP, 0.0001)
     comparison = compare(facets("a b c"), facets("a b c"))
-    assert look.opinion("a b c", "a b c", 1.0, comparison).reason is MissReason.RISKY
+    assert look.first(1.0, comparison).reason is MissReason.RISKY

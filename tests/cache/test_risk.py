@@ -16,8 +16,10 @@ from cache.risk import DEFAULT_PATH, OperatingPoint, RiskModel
 MODEL = RiskModel.load()
 
 
-def point(risk: float, upper: float, hits: float) -> OperatingPoint:
-    return OperatingPoint(risk=risk, coverage=0.1, wrong_ratio=0.0, upper=upper, hits=hits)
+def point(risk: float, upper: float, hits: float, worst: float = 0.0) -> OperatingPoint:
+    return OperatingPoint(
+        risk=risk, coverage=0.1, wrong_ratio=0.0, upper=upper, hits=hits, worst=worst
+    )
 
 
 def test_the_shipped_model_serves_at_the_default_bound() -> None:
@@ -39,6 +41,12 @@ def test_the_walk_ends_at_the_first_point_that_fails() -> None:
     table = (point(0.01, 0.9, 10), point(0.02, 0.03, 100), point(0.03, 0.06, 200))
     model = replace(MODEL, points=(*table, point(0.04, 0.01, 300)))
     assert model.limit(0.05) == 0.02
+
+
+def test_a_corpus_that_refutes_the_bound_ends_the_walk() -> None:
+    """Though the mix holds it."""
+    table = (point(0.01, 0.03, 100), point(0.02, 0.04, 200, worst=0.06), point(0.03, 0.04, 300))
+    assert replace(MODEL, points=table).limit(0.05) == 0.01
 
 
 def test_risk_falls_with_similarity() -> None:

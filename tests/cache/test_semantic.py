@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -10,9 +10,11 @@ import pytest
 
 from cache.entry import Entry, MissReason, Vector
 from cache.errors import DuplicateEntry
+from cache.look import MAX_VERDICTS, SecondLook
 from cache.policy import SemanticConfig
-from cache.risk import RiskModel
+from cache.risk import VERDICT, RiskModel
 from cache.semantic import SemanticCache
+from cache.verifier import LARGEST
 
 MODEL = RiskModel.load()
 QUESTION = "How do I reset my password?"
@@ -43,7 +45,9 @@ def entry(entry_id: int, partition: bytes, question: str, at: Vector, expires_at
 
 def cache(**config: object) -> SemanticCache:
     made = SemanticConfig(**config)  # type: ignore[arg-type] # each test names real fields
-    return SemanticCache(encoder_id="e", risk=MODEL, config=made)
+    return SemanticCache(
+        encoder_id="e", look=SecondLook(MODEL, made.max_false_hit_rate), config=made
+    )
 
 
 def test_no_search_crosses_partitions() -> None:
@@ -106,7 +110,11 @@ def test_the_strictest_floor_holds() -> None:
 
 def test_it_serves_nothing_where_no_bound_is_shown() -> None:
     """Nor when it is switched off; each says why."""
-    unshown = SemanticCache(encoder_id="e", risk=replace(MODEL, points=()), config=SemanticConfig())
+    unshown = SemanticCache(
+        encoder_id="e",
+        look=SecondLook(replace(MODEL, points=()), 0.02),
+        config=SemanticConfig(),
+    )
     for kept in (unshown, cache(mode="off"), cache(max_false_hit_rate=0.0001)):
         kept.add(entry(1, HERE, QUESTION, vector(), 100.0))
         found = kept.find(HERE, QUESTION, vector(), now_at=0.0)
@@ -120,3 +128,37 @@ def test_an_id_is_taken_once() -> None:
     kept.add(entry(1, HERE, QUESTION, vector(), 100.0))
     with pytest.raises(DuplicateEntry):
         kept.add(entry(1, THERE, QUESTION, vector(), 100.0))
+
+
+@dataclass
+class Counting:
+    """Says yes, and counts how often it is asked."""
+
+    digest: str = "counting"
+    asked: int = 0
+
+    def verdict(self, kept: str, asked: str) -> float | None:
+        assert kept != asked
+        self.asked += 1
+        return LARGEST
+
+
+def test_of_many_doubtful_ones_few_are_looked_at_twice() -> None:
+    """Those of least risk; the others wait for a better day."""
+    verified = replace(
+        MODEL,
+        names=(*MODEL.names, VERDICT),
+        weights=(*MODEL.weights, -5.0),
+        doubt=1.0,
+        verifier="counting",
+    )
+    verifier = Counting()
+    look = SecondLook(MODEL, 0.02, verified, verifier)
+    tier = SemanticCache(encoder_id="e", look=look, config=SemanticConfig())
+    for number in range(1, 6):
+        question = f"how do i plant a fig tree {'x' * number}"
+        tier.add(entry(number, HERE, question, vector(number / 10), 100.0))
+    found = tier.judge(HERE, "how can i plant a fig tree", vector(), now_at=0.0)
+    assert verifier.asked == MAX_VERDICTS
+    assert sum(one.verdict is not None for one in found) == MAX_VERDICTS
+    assert sum(one.reason is None for one in found) <= MAX_VERDICTS
