@@ -51,6 +51,14 @@ class Load:
         if whole:
             self._recent_s.append(spent_s)
 
+    def overtaken(self, spent_s: float, now_s: float) -> None:
+        """A call was given up after `spent_s`, since another replica had answered.
+
+        It would have taken at least so long. Were it not counted, the slow ones would be missing
+        from the percentile by which they were found slow, which would sink with every hedge.
+        """
+        self.answered(spent_s, now_s, whole=True)
+
     def failed(self, spent_s: float, now_s: float) -> None:
         """A call failed."""
         self._observe(max(spent_s, FAULT_S), now_s)

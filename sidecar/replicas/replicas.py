@@ -176,19 +176,23 @@ class Replicas:
         self, errand: Errand, run: _Run, first: Replica, ticket: Ticket, delay_s: float
     ) -> Answered:
         """The first answer of `first` and, once `delay_s` have passed, one replica more."""
-        begun_s = self._clock()
-        calls = {asyncio.create_task(self._calls.made(errand, first, ticket)): first}
+        calls = {self._entered(errand, first, ticket): first}
+        begun_s = {first: self._clock()}
         try:
             done, _ = await asyncio.wait(calls, timeout=delay_s)
             second = None if done else self._second(errand, run)
             if second is not None:
-                calls[asyncio.create_task(self._calls.made(errand, *second))] = second[0]
+                calls[self._entered(errand, *second)] = second[0]
+                begun_s[second[0]] = self._clock()
             winner = await self._winner(calls, run, first)
         except BaseException:
             await self._call_off(errand, calls, begun_s)
             raise
         await self._call_off(errand, calls, begun_s, winner)
         return winner
+
+    def _entered(self, errand: Errand, replica: Replica, ticket: Ticket) -> asyncio.Task[Answered]:
+        return asyncio.create_task(self._calls.made(errand, replica, ticket))
 
     def _second(self, errand: Errand, run: _Run) -> tuple[Replica, Ticket] | None:
         """The next one that may be asked now, if its budget has a call to spare."""
@@ -227,7 +231,7 @@ class Replicas:
         self,
         errand: Errand,
         calls: Mapping[asyncio.Task[Answered], Replica],
-        begun_s: float,
+        begun_s: Mapping[Replica, float],
         winner: Answered | None = None,
     ) -> None:
         """End the calls that lost, and note them: what was sent is billed, answered or not."""
@@ -236,8 +240,11 @@ class Replicas:
             task.cancel()
         ended = await asyncio.gather(*calls, return_exceptions=True)
         for task in late if len(calls) > 1 else ():
-            spent_s = self._clock() - begun_s
-            self._calls.note(errand, calls[task], CANCELLED, spent_s, errand.tokens_in)
+            replica, now_s = calls[task], self._clock()
+            spent_s = now_s - begun_s[replica]
+            self._calls.note(errand, replica, CANCELLED, spent_s, errand.tokens_in)
+            if winner is not None and errand.drill is None:
+                replica.load.overtaken(spent_s, now_s)
         for each in ended:  # two that were answered at the same instant
             if isinstance(each, Answered) and winner is not None and each is not winner:
                 errand.attempts.append(replace(each.attempt, outcome=CANCELLED, body=None))

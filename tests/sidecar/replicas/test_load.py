@@ -50,6 +50,20 @@ def test_a_percentile_is_one_of_the_times_and_covers_its_share(times: list[float
     assert sum(time_s <= (found or 0.0) for time_s in times) >= 0.95 * len(times)
 
 
+def test_giving_up_on_the_slow_ones_does_not_sink_the_percentile() -> None:
+    """One in ten takes ten seconds, and is given up a moment after the 90th percentile."""
+    load = Load()
+    for number in range(1_000):
+        delay_s = load.quantile_s(0.9)
+        if number % 10:
+            load.answered(1.0 + number % 7 / 10, 0.0, whole=True)
+        elif delay_s is None:
+            load.answered(10.0, 0.0, whole=True)
+        else:
+            load.overtaken(delay_s + 0.01, 0.0)
+    assert (load.quantile_s(0.9) or 0.0) >= 1.6
+
+
 def test_few_answers_say_nothing_of_their_tail() -> None:
     """Nor do streams, of which only the beginning was timed."""
     load = Load()
