@@ -145,14 +145,14 @@ class Replicas:
         may = replica.breaker.may_admit(self._clock() + wait_s) and wait_s <= retries.MAX_WAIT_S
         return wait_s if may else None
 
-    def _admitted(self, errand: Errand, replica: Replica, *, is_extra: bool = False) -> Ticket:
+    def _admitted(self, errand: Errand, replica: Replica) -> Ticket:
         """A ticket for a call now; each call beyond a request's first is taken from the budget.
 
         Raises:
             UpstreamShut: It may not be made; that stands among the attempts.
         """
         now_s, name = self._clock(), replica.upstream.name
-        is_extra = is_extra or errand.has_failed(name)
+        is_extra = errand.has_failed(name)
         told = ""
         if not replica.breaker.may_admit(now_s):
             told = f"upstream {name} is left alone for a while: it has failed too often"
@@ -180,7 +180,7 @@ class Replicas:
         begun_s = {first: self._clock()}
         try:
             done, _ = await asyncio.wait(calls, timeout=delay_s)
-            second = None if done else self._second(errand, run)
+            second = None if done else self._second(errand, run, first)
             if second is not None:
                 calls[self._entered(errand, *second)] = second[0]
                 begun_s[second[0]] = self._clock()
@@ -194,14 +194,19 @@ class Replicas:
     def _entered(self, errand: Errand, replica: Replica, ticket: Ticket) -> asyncio.Task[Answered]:
         return asyncio.create_task(self._calls.made(errand, replica, ticket))
 
-    def _second(self, errand: Errand, run: _Run) -> tuple[Replica, Ticket] | None:
-        """The next one that may be asked now, if its budget has a call to spare."""
+    def _second(self, errand: Errand, run: _Run, first: Replica) -> tuple[Replica, Ticket] | None:
+        """The next one that may be asked now, if the budget of `first` has a call to spare.
+
+        Of the first, whose traffic it is: who is second in the config's order has none of his own.
+        """
         now_s = self._clock()
-        for replica in run.untried:
-            if replica.breaker.may_admit(now_s) and replica.budget.tokens(now_s) >= 1.0:
-                run.untried.remove(replica)
-                return replica, self._admitted(errand, replica, is_extra=True)
-        return None
+        second = next((each for each in run.untried if each.breaker.may_admit(now_s)), None)
+        if second is None or not (errand.drill or first.budget.withdraw(now_s)):
+            return None
+        run.untried.remove(second)
+        ticket = UNCOUNTED if errand.drill else second.breaker.admit(now_s)
+        assert ticket is not None  # noqa: S101 - it may be admitted, as was just seen
+        return second, ticket
 
     async def _winner(
         self, calls: Mapping[asyncio.Task[Answered], Replica], run: _Run, first: Replica

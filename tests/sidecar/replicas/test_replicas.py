@@ -304,12 +304,12 @@ async def test_where_both_fail_both_have_been_tried() -> None:
 
 
 async def test_a_hedge_comes_from_the_budget() -> None:
-    """Where it is spent nobody is asked beside the first."""
+    """Of the first, whose traffic it is; where it is spent nobody is asked beside it."""
     bench = Bench(
         FakeUpstream(None, name="a"), FakeUpstream("4", name="b"), hedge=AT_ONCE, retry_ratio=0.0
     )
     for _ in range(int(FLOOR)):
-        assert bench.members[1].budget.withdraw(bench.clock())
+        assert bench.members[0].budget.withdraw(bench.clock())
     with pytest.raises(UpstreamTooSlow):
         await bench.tier.ask(errand(budget_s=0.02))
     assert not bench.meter.counts
