@@ -308,7 +308,9 @@ class Pipeline:
             if found is None:
                 return None
             hit = await self.nearby.follow(group, found, asked, ledger)
-            if hit is not None and not self.keeper.epochs.voids(hit.entry):
+            # An invalidation and a switch hold for whoever still waits, too.
+            is_on = self.rulings(inquiry.caller.tenant).semantic
+            if hit is not None and is_on and not self.keeper.epochs.voids(hit.entry):
                 return hit
             if found.underway.flight.is_answered:
                 return None  # an answer that may not be shared: the next one's would be no better

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from cache.epochs import EVERYTHING
+from sidecar.overrides.override import Override
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import RequestRecord
 from tests.integration.conftest import Answer, Running, Start
@@ -400,3 +402,20 @@ async def test_what_was_invalidated_meanwhile_is_not_shared(scene: Set) -> None:
     assert (await leader).headers["x-sidecar-cache"] == "miss"
     assert (await other).headers["x-sidecar-cache"] == "miss"
     assert len(on.vendor.asked) == 2
+
+
+async def test_a_switch_holds_for_whoever_still_waits(scene: Set) -> None:
+    """The operator turns the semantic tier off: nobody hears another's answer after that."""
+    on = await scene()
+    leader = await on.led()
+    other = on.asking(PARAPHRASE)
+    await on.until(lambda: on.listening() == 1)
+    now_at = time.time()
+    switch = Override(
+        switch="semantic-off", reason="a test", set_at=now_at, expires_at=now_at + 60.0
+    )
+    await on.sidecar.lasting.board.set(switch)
+    on.vendor.go.set()
+    await leader
+    assert (await other).headers["x-sidecar-cache"] == "miss"
+    assert on.vendor.asked == [SUM, PARAPHRASE]
