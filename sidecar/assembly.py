@@ -104,6 +104,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
     Raises:
         ConfigError: The artifact or a recording cannot be used.
     """
+    guardrails = Guardrails(config.guardrails)
     ladder = Ladder([tier.tier() for tier in config.tiers])
     router = build_router(config, ladder, lasting.encoder_id, lasting.logger)
     upstreams = {each.name: build_upstream(each, lasting.session) for each in config.upstreams}
@@ -122,7 +123,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
     return Pipeline(
         targets=Targets(ladder),
         rulings=lasting.board.ruling,
-        guardrails=Guardrails(config.guardrails),
+        guardrails=guardrails,
         ladder=ladder,
         cache_config=config.cache,
         encoder_id=lasting.encoder_id,
@@ -143,7 +144,11 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         relays_streams=config.router.streams == "live",
         dice=lasting.dice,
         till=build_till(
-            config, ladder, admission=lasting.admission, background=lasting.refresh_budget
+            config,
+            ladder,
+            admission=lasting.admission,
+            guardrails=guardrails,
+            background=lasting.refresh_budget,
         ),
         dispatch=dispatch,
         keeper=lasting.keeper,

@@ -12,10 +12,10 @@ from router.tiers import Ladder
 from sidecar.admission.admission import Admission
 from sidecar.admission.bookkeeper import Bookkeeper
 from sidecar.config import Config
+from sidecar.guardrails.guardrails import Guardrails
 from sidecar.options import Priority
 from sidecar.telemetry.metrics import Metrics
 from sidecar.till import Allowance, Till
-
 
 FILE: Final = "admission.sqlite"
 """Where what was spent stands, if the config names no other place."""
@@ -72,7 +72,12 @@ def _show(admission: Admission, metrics: Metrics) -> None:
 
 
 def build_till(
-    config: Config, ladder: Ladder, *, admission: Admission, background: Allowance
+    config: Config,
+    ladder: Ladder,
+    *,
+    admission: Admission,
+    guardrails: Guardrails,
+    background: Allowance,
 ) -> Till:
     """Who reserves and settles, at this config's prices."""
     return Till(
@@ -80,6 +85,7 @@ def build_till(
         ladder=ladder,
         # A hedged tier may have both calls answered.
         most_calls=[2 if tier.hedge_after else 1 for tier in config.tiers],
+        may_mend=lambda request: guardrails.of_answers(request) is not None,
         answer_tokens=config.admission.answer_tokens,
         background=background,
     )

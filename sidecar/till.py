@@ -15,10 +15,11 @@ to have cost its worst case. So a budget may be told more than the vendor's bill
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
+from itertools import accumulate, pairwise
 from typing import Any, Final, Protocol
 
 import orjson
@@ -28,6 +29,7 @@ from router.tiers import Ladder, Tier
 from sidecar.admission.admission import Admission
 from sidecar.chat import ChatRequest
 from sidecar.errors import BudgetSpent, SidecarError
+from sidecar.guardrails.guardrails import MAX_SHOWN
 from sidecar.ledger import Aim, Ledger
 from sidecar.providers.errors import StreamBroken
 
@@ -35,6 +37,9 @@ LINKED_TOKENS: Final = 4096
 """Chosen: for each image or sound, which may be given by a link that tells nothing of its size;
 more than OpenAI's tables charge for most images at high detail, though not for the largest of all.
 """
+
+MEND_TOKENS: Final = 4 * MAX_SHOWN + 4096
+"""Of the wrong answer that is sent back, at a token a byte, and of the words about it."""
 
 _LINKS: Final = (b'"image_url"', b'"input_audio"', b'"file_id"')
 
@@ -61,13 +66,24 @@ class Till:
         admission: Admission,
         ladder: Ladder,
         most_calls: Sequence[int],
+        may_mend: Callable[[ChatRequest], bool],
         answer_tokens: int,
         background: Allowance,
     ) -> None:
-        """`most_calls` is, by place, how often one request may be billed there."""
+        """Set up.
+
+        Args:
+            admission: Whose budgets they are.
+            ladder: The prices.
+            most_calls: By place, how many calls for one answer may be billed: two where hedged.
+            may_mend: An answer to it may be sent back once, to be mended.
+            answer_tokens: The longest answer reckoned with where a request sets no limit.
+            background: Pays for what no tenant asked for.
+        """
         self._admission = admission
         self._ladder = ladder
         self._most_calls = most_calls
+        self._may_mend = may_mend
         self._answer_tokens = answer_tokens
         self._background = background
 
@@ -124,20 +140,28 @@ class Till:
             self._background.spend(_billed(ledger)[1])
 
     def _worst_usd(self, ledger: Ledger, aim: Aim, limit: int | None) -> list[Decimal]:
-        """Of each tier that may be asked; nothing for who has no budget to hold."""
-        places = aim.target.allowed
+        """What each tier that may be asked adds at worst; nothing for who has no budget to hold."""
+        places, request = aim.target.allowed, ledger.inquiry.request
         if not self._admission.has_budget(ledger.inquiry.caller):
             return [Decimal(0)] * len(places)
-        tokens_in = most_tokens_in(ledger.inquiry.request)
+        tokens_in = most_tokens_in(request)
+        asked = [self._call_usd(request, place, tokens_in, limit) for place in places]
+        if not self._may_mend(request):
+            return asked
+        # Once in a climb the answer is sent back to be mended: to the dearest tier, at worst.
+        mended = [self._call_usd(request, p, tokens_in + MEND_TOKENS, limit) for p in places]
+        dearest = [Decimal(0), *accumulate(mended, max)]
         return [
-            self._most_calls[place]
-            * cost(
-                self._ladder[place].price,
-                tokens_in,
-                self._most_tokens_out(ledger.inquiry.request, limit, self._ladder[place]),
-            )
-            for place in places
+            usd + after - before
+            for usd, (before, after) in zip(asked, pairwise(dearest), strict=True)
         ]
+
+    def _call_usd(
+        self, request: ChatRequest, place: int, tokens_in: int, limit: int | None
+    ) -> Decimal:
+        tier = self._ladder[place]
+        tokens_out = self._most_tokens_out(request, limit, tier)
+        return self._most_calls[place] * cost(tier.price, tokens_in, tokens_out)
 
     def _most_tokens_out(self, request: ChatRequest, limit: int | None, tier: Tier) -> int:
         each = self._answer_tokens if limit is None else limit

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
@@ -34,7 +35,17 @@ class Hook(Protocol):
 class Bookkeeper:
     """Owns the file. Lives on the event loop's thread, the file on another."""
 
-    def __init__(self, *, purses: Purses, rates: Rates, hook: Hook, logger: logging.Logger) -> None:
+    def __init__(
+        self,
+        *,
+        purses: Purses,
+        rates: Rates,
+        hook: Hook,
+        logger: logging.Logger,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`wall` gives seconds since the epoch, UTC."""
+        self._wall = wall
         self._purses = purses
         self._rates = rates
         self._hook = hook
@@ -64,9 +75,10 @@ class Bookkeeper:
     async def _write_forever(self, store: AdmissionStore) -> None:
         while True:
             await asyncio.sleep(INTERVAL_S)
-            await self._write(store)
+            await self.written(store)
 
-    async def _write(self, store: AdmissionStore) -> None:
+    async def written(self, store: AdmissionStore) -> None:
+        """Once all that is new, or was not written before, stands in `store` or was tried."""
         for each in self._purses.changes():
             self._unwritten[each.tenant, each.user, each.day] = each
         levels: list[Level] = self._rates.changes()
@@ -74,7 +86,7 @@ class Bookkeeper:
             return
         spendings, self._unwritten = self._unwritten, {}
         writing = asyncio.get_running_loop().run_in_executor(
-            self._thread, store.write, [*spendings.values()], levels, time.time()
+            self._thread, store.write, [*spendings.values()], levels, self._wall()
         )
         try:
             # Shielded: cancelled before the thread took it up, the changes would be lost untold.
@@ -89,7 +101,7 @@ class Bookkeeper:
         if self._task is not None and self._store is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            await self._write(self._store)
+            await self.written(self._store)
             loop = asyncio.get_running_loop()
             try:
                 await loop.run_in_executor(self._thread, self._store.close)

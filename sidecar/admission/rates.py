@@ -160,6 +160,7 @@ class Rates:
                 reason=f"{'user_' if of_user else ''}{kind}_per_minute",
                 retry_after_s=None if wait_s == math.inf else wait_s,
                 headers=self.headers(tenant, user or ""),
+                may_retry=wait_s < math.inf,
             )
         for key, each in buckets:
             each.take(amount)
