@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import hops, kill, provider, qqp, replay, run, storm, trust
+from loadtest import hops, kill, provider, qqp, replay, run, storm, tail, trust
 from loadtest.processes import NotReady
 from loadtest.report import Report, write
 
@@ -60,6 +60,11 @@ _VERBS: Final = {
         help="a vendor that fails: how many calls it sees for so many requests",
         add_arguments=storm.add_arguments,
         report=storm.report,
+    ),
+    "tail": Verb(
+        help="two replicas, one of them slow: balancing and hedging beside neither",
+        add_arguments=tail.add_arguments,
+        report=tail.report,
     ),
     "hops": Verb(
         help="time of each hop of misses and hits, beside a bare handler and a bare proxy",

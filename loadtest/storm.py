@@ -92,8 +92,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def report(args: argparse.Namespace) -> Report:
     """All storms, each with a sidecar and a vendor of its own; good if every bound holds."""
     seen = [(weather, await endure(args, weather)) for weather in STORMS]
-    headings = ("fault", "of calls", "model", "budget", "breaker", "requests", "calls seen")
-    headings += ("a request", "at most", "answered", "median ms")
+    headings = (
+        *("fault", "of calls", "model", "budget", "breaker", "requests", "calls seen"),
+        *("a request", "at most", "answered", "median ms"),
+    )
     rows = [
         (
             *(weather.fault, f"{weather.share:.0%}", weather.model, f"{weather.ratio:.0%}"),
