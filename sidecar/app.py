@@ -25,7 +25,7 @@ from sidecar.web.feedback_api import FeedbackApi
 from sidecar.web.fragments_api import FragmentsApi
 from sidecar.web.health import OperatorPlane, Readiness
 from sidecar.web.listen import Door, MainLoop, ThreadedDoor
-from sidecar.web.middleware import errors_told
+from sidecar.web.middleware import errors_told, pages_kept_out
 from sidecar.web.openai_api import OpenAIApi
 from sidecar.web.overrides_api import OverridesApi
 from sidecar.web.token import OperatorToken
@@ -181,7 +181,7 @@ def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Applic
         rulings=lasting.board.ruling,
     )
     routes = [*openai_api.routes(), *fragments_api.routes(), *feedback_api.routes()]
-    return _application(routes, lasting.logger, config.server.max_body_bytes)
+    return _application(routes, lasting.logger, config.server.max_body_bytes, keeps_pages_out=True)
 
 
 def inspection(config: Config, sidecar: Sidecar, lasting: Lasting) -> Inspection:
@@ -201,9 +201,14 @@ def inspection(config: Config, sidecar: Sidecar, lasting: Lasting) -> Inspection
 
 
 def _application(
-    routes: list[web.RouteDef], logger: logging.Logger, max_body_bytes: int
+    routes: list[web.RouteDef],
+    logger: logging.Logger,
+    max_body_bytes: int,
+    *,
+    keeps_pages_out: bool = False,
 ) -> web.Application:
-    app = web.Application(middlewares=[errors_told(logger)], client_max_size=max_body_bytes)
+    guards = [errors_told(logger), *([pages_kept_out] if keeps_pages_out else [])]
+    app = web.Application(middlewares=guards, client_max_size=max_body_bytes)
     app.add_routes(routes)
     return app
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sidecar import answer
-from sidecar.guardrails.patterns import compiled
+from sidecar.patterns import compiled
 
 MODEL: Final = "sidecar-static"
 

@@ -5,6 +5,7 @@ SidecarError
 │   ├── MalformedRequest     400 invalid_request_error
 │   ├── UnknownCaller        401 authentication_error
 │   ├── DrillRefused         403 permission_error
+│   ├── PageRefused          403 permission_error; a web page asked, and none has business here
 │   ├── UnknownModel         404 invalid_request_error
 │   ├── NoAbleTier           400 invalid_request_error
 │   ├── RequestRefused       400 guardrail_error; it breaks a rule of the operator's
@@ -90,6 +91,14 @@ class DrillRefused(RequestError):
     status = 403
     kind = "permission_error"
     code = "drill_refused"
+
+
+class PageRefused(RequestError):
+    """A page in somebody's browser asks, in the name of whoever looks at it."""
+
+    status = 403
+    kind = "permission_error"
+    code = "web_page"
 
 
 class UnknownModel(RequestError):

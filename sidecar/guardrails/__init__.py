@@ -2,7 +2,7 @@
 
 Takes:      a request, and the answers to it.
 Gives:      a refusal of the request; of an answer, the rule that it breaks, and how it is mended.
-May touch:  re2 in patterns.py, jsonschema and referencing in schemas.py.
+May touch:  jsonschema and referencing in schemas.py.
 Never:      the network (a schema's remote reference is not fetched), a model, the cache.
 Owner:      the main loop; all that is done here is bounded in its steps, whoever wrote the text.
 """

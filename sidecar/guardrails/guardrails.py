@@ -9,9 +9,9 @@ from typing import Any, Final
 from sidecar import answer
 from sidecar.chat import ChatRequest, text_of
 from sidecar.errors import RequestRefused
-from sidecar.guardrails.patterns import MAX_TEXT_CHARACTERS, Patterns
 from sidecar.guardrails.rules import GuardrailsConfig, Violation
 from sidecar.guardrails.schemas import SchemaUnusable, misfit
+from sidecar.patterns import MAX_TEXT_CHARACTERS, Patterns
 
 MAX_SHOWN: Final = 8_000
 """Chosen: characters of a wrong answer that are shown to the model which is to mend it."""

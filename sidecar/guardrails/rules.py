@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 import orjson
 
-from sidecar.guardrails.patterns import Patterns
+from sidecar.patterns import Patterns
 
 RequestRule = Literal["max-messages", "roles", "max-characters", "deny", "require"]
 AnswerRule = Literal["answer-schema", "answer-length", "answer-denied", "answer-empty"]

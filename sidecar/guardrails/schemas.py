@@ -20,7 +20,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from sidecar.guardrails.patterns import compiled
+from sidecar.patterns import compiled
 
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 MAX_STEPS: Final = 20_000

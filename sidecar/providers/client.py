@@ -28,6 +28,9 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 
 CALLERS_KEY: Final = "caller"
 
+MIN_SECRET: Final = 8
+"""Chosen: a shorter word of the config's headers is a version or a flag, and no secret."""
+
 _ABOUT_KEYS: Final = frozenset({401, 402, 403})
 _ABOUT_CALLERS: Final = _ABOUT_KEYS | {429}
 """Said of a caller's own key: his limits are his, and no other caller must suffer for them."""
@@ -92,6 +95,8 @@ class HttpUpstream:
         self._stream_timeout = aiohttp.ClientTimeout(
             total=config.timeouts.total_s, sock_connect=config.timeouts.connect_s
         )
+        secrets = {config.api_key, *config.headers.values()} - {CALLERS_KEY}
+        self._secrets = [s.encode() for s in secrets if len(s) >= MIN_SECRET]
         self._whole_timeout = aiohttp.ClientTimeout(
             total=config.timeouts.total_s,
             sock_connect=config.timeouts.connect_s,
@@ -127,6 +132,8 @@ class HttpUpstream:
     def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> UpstreamRefused:
         """What the refusal means; one of our own key is told as ours, and without its body."""
         status, is_callers = response.status, self._config.api_key == CALLERS_KEY
+        if any(secret in raw for secret in self._secrets):
+            raw = b""  # some vendors quote the key that they refuse
         if status in _ABOUT_KEYS and not is_callers:
             return KeyRefused(self.name, status)
         told = openai.refusal(self.name, status, raw, response.headers, time.time())

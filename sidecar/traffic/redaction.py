@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sidecar.patterns import compiled
+
 PATTERNS: Final[Mapping[str, str]] = {
-    "email": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
-    "phone": r"(?<!\w)\+?\d[\d ()./-]{7,}\d(?!\w)",
-    "card": r"(?<!\d)(?:\d[ -]?){13,19}(?!\d)",
-    "ip": r"(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?!\d)",
-    "key": r"(?:sk|pk|ghp|xox[abp])[-_][\w-]{12,}|(?<=[Bb]earer )\S+",
+    "email": r"[\pL\pN_.+-]+@[\pL\pN-]+(?:\.[\pL\pN_-]+)+",
+    "phone": r"\+?\b\d[\d ()./-]{7,}\d\b",
+    "card": r"\b(?:\d[ -]?){12,18}\d\b",
+    "ip": r"\b(?:\d{1,3}\.){3}\d{1,3}\b",
+    "key": r"(?:sk|pk|ghp|xox[abp])[-_][\w-]{12,}|[Bb]earer \S+",
 }
 """By the names that `[traffic] redact` knows. Chosen: broad, for a log loses little by one number
-too many; what an application's own secrets look like, its config must say."""
+too many; what an application's own secrets look like, its config must say. RE2's, for callers write
+the text: with Python's own `re`, a megabyte of one letter took the first of them half an hour.
+Measured: 20,000 letters, 0.94 s; a million with RE2, 6 ms."""
 
 ALL: Final = "all"
 _TEXTS: Final = frozenset({"question", "system", "answer", "comment", "correct_answer"})
@@ -71,9 +74,8 @@ class Redaction:
         return value
 
 
-def _compiled(wanted: str) -> tuple[str, re.Pattern[str]]:
+def _compiled(wanted: str) -> tuple[str, Any]:
     try:
-        name = wanted if wanted in PATTERNS else "redacted"
-        return name, re.compile(PATTERNS.get(wanted, wanted))
-    except re.error as fault:
-        raise ValueError(f"redact: {wanted!r} is no regular expression: {fault}") from fault
+        return wanted if wanted in PATTERNS else "redacted", compiled(PATTERNS.get(wanted, wanted))
+    except ValueError as fault:
+        raise ValueError(f"redact: {wanted!r} {fault}") from fault

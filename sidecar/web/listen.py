@@ -11,13 +11,17 @@ import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
 from sidecar.errors import ConfigError
 
 T = TypeVar("T")
+
+IDLE_S: Final = 75.0
+"""Source: nginx's keepalive_timeout. It also ends a connection whose headers come in drips: by
+aiohttp's own default, an hour, a few hundred of them hold every file handle there is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +97,12 @@ class MainLoop:
 class Door:
     """One aiohttp application, listening on one address."""
 
-    def __init__(self, app: web.Application, host: str, port: int) -> None:
+    def __init__(self, app: web.Application, host: str, port: int, idle_s: float = IDLE_S) -> None:
+        """`idle_s` is how long a connection may be without a whole request."""
         self._app = app
         self._host = host
         self._port = port
+        self._idle_s = idle_s
         self._runner: web.AppRunner | None = None
 
     async def open(self) -> int:
@@ -106,7 +112,13 @@ class Door:
             ConfigError: The address is taken or not ours.
         """
         self._runner = web.AppRunner(
-            self._app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0
+            self._app,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=1.0,
+            keepalive_timeout=self._idle_s,
+            # Packed bodies are refused: see bodies.py.
+            auto_decompress=False,
         )
         await self._runner.setup()
         try:

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from sidecar.errors import FragmentFailed, SidecarError
+from sidecar.errors import FragmentFailed, PageRefused, SidecarError
 from sidecar.ledger import CALLER_LEFT_STATUS
 from sidecar.providers.errors import UpstreamRefused
 
@@ -73,6 +73,20 @@ def errors_told(logger: logging.Logger) -> Middleware:
         return response
 
     return told
+
+
+@web.middleware
+async def pages_kept_out(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The middleware that lets no web page ask.
+
+    A page that somebody looks at on this machine, or in this network, reaches the data plane too:
+    by its address, or by a name of its own that it had resolve there, and then it also reads the
+    answer. Browsers send `Origin` with whatever a page posts, and cannot be made not to; no SDK
+    does. Source: the Fetch standard, section 3.2, "`Origin` header", read 2026-09-01.
+    """
+    if "origin" in request.headers:
+        raise PageRefused("no web page may ask here: it has no business with this key or cache")
+    return await handler(request)
 
 
 def _http_error(fault: web.HTTPException) -> web.Response:
