@@ -449,3 +449,16 @@ async def test_an_unknown_model_is_the_fragments_own_fault(scene: Set) -> None:
     answer = await post(on.sidecar, told)
     assert (answer.status, answer.body["error"]["code"]) == (404, "model_not_found")
     assert answer.body["error"]["param"] == "fragments.a"
+
+
+async def test_each_part_counts_as_a_request_of_its_tenant(scene: Set) -> None:
+    """And the call that holds them as one more: a rate is not dodged by asking for many at once."""
+    on = await scene('[[tenants]]\nname = "t"\nkeys = ["k"]\nrequests_per_minute = 4\n')
+    told = body("{{a}}{{b}}", a="one", b="two")
+    first = await post(on.sidecar, told, {"authorization": "Bearer k"})
+    assert first.status == 200
+    assert first.headers["x-ratelimit-limit-requests"] == "4"
+    second = await post(on.sidecar, told, {"authorization": "Bearer k"})
+    assert second.status == 429
+    assert second.body["error"]["code"] == "rate_limit_exceeded"
+    assert second.body["error"]["param"].startswith("fragments.")
