@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import subprocess
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,13 +100,17 @@ class Live:
     """What the sidecar said of itself at the end.
 
     Attributes:
-        estimate: Its share of wrong hits among those that it checked.
+        estimate: Its share of wrong hits among those that it drew and checked.
+        sampled: How many those were.
+        partition: The same for its partition, drawn toward the calibrated risk.
         checks: How many checks came to each end.
         states: How many partitions are open, tight, off.
         shut_after: Wrong hits by meaning until the partition was off; None if it never was.
     """
 
     estimate: Rate
+    sampled: int
+    partition: Rate
     checks: dict[str, int]
     states: dict[str, int]
     shut_after: int | None
@@ -200,7 +203,11 @@ async def _live(http: aiohttp.ClientSession, server: Server, shut_after: int | N
             break
         before = told
         await asyncio.sleep(_SETTLED_S)
+    learnt = await _learnt(http, server)
+    known = [*learnt["watched"], *learnt["busiest"]]
     return Live(
+        sampled=learnt["right"] + learnt["wrong"],
+        partition=_rate(known[0]["estimate"]) if known else exact(0, 0),
         estimate=Rate(
             told.get(_ESTIMATE, float("nan")),
             told.get(f"{_ESTIMATE}_lower", float("nan")),
@@ -210,6 +217,16 @@ async def _live(http: aiohttp.ClientSession, server: Server, shut_after: int | N
         states=_of(told, "sidecar_semantic_partitions"),
         shut_after=shut_after,
     )
+
+
+async def _learnt(http: aiohttp.ClientSession, server: Server) -> dict[str, Any]:
+    async with http.get(f"{server.admin_url}/admin/cache") as response:
+        told: dict[str, Any] = (await response.json())["semantic"]["learnt"]
+    return told
+
+
+def _rate(told: dict[str, float]) -> Rate:
+    return Rate(told["value"], told["lower"], told["upper"])
 
 
 async def _metrics(http: aiohttp.ClientSession, server: Server) -> dict[str, float]:
@@ -260,12 +277,12 @@ def _live_table(name: str, runs: Sequence[Run]) -> Table:
     for number, run in enumerate(runs):
         semantic = [one for one in run.done[SIDECAR] if one.kind == "semantic"]
         truth = exact(sum(not one.is_right for one in semantic), len(semantic))
-        checked = Counter(run.live.checks)
         rows.append(
             (
                 str(number),
                 f"{truth} of {len(semantic)}",
-                f"{run.live.estimate} of {checked['right'] + checked['wrong']} checked",
+                f"{run.live.estimate} of {run.live.sampled} checked",
+                str(run.live.partition),
                 ", ".join(f"{count} {state}" for state, count in run.live.states.items() if count),
                 "-" if run.live.shut_after is None else str(run.live.shut_after),
                 str(run.unanswered),
@@ -277,6 +294,7 @@ def _live_table(name: str, runs: Sequence[Run]) -> Table:
             "stream",
             "truth: wrong of hits by meaning",
             "live estimate",
+            "its partition's, drawn to the risk",
             "partitions",
             "wrong hits until off",
             "not answered",

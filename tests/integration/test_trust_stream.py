@@ -40,6 +40,7 @@ async def test_the_sidecar_stands_beside_its_rivals(tmp_path: Path) -> None:
     assert loose["wrong of hits"]["value"] > 0.1
     [live] = told["live"]
     assert live["estimate"]["value"] == 0.0
-    assert live["checks"]["right"] > 0
+    assert 0 < live["sampled"] <= live["checks"]["right"]
+    assert live["partition"]["low"] < live["partition"]["value"] < live["partition"]["high"]
     assert live["states"]["open"] == 1
     assert told["unanswered"] == [0]
