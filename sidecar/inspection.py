@@ -272,6 +272,7 @@ class Inspection:
             "is_promoted": self.trust.is_promoted(candidate, asked.text),
             "veto": one.comparison.veto,
             "is_restated": one.comparison.is_restated,
+            "verdict": None if one.verdict is None else round(one.verdict, 2),
             "facets": dict(zip(NAMES, map(_rounded, one.comparison.values), strict=True)),
             "refused": one.reason.value if one.reason is not None else "",
             "detail": one.detail,

@@ -54,6 +54,7 @@ def _told(one: Judged) -> dict[str, Any]:
         "id": one.candidate.entry_id,
         "similarity": round(one.candidate.similarity, 4),
         "risk": round(one.candidate.risk, 4),
+        "verdict": None if one.verdict is None else round(one.verdict, 2),
         "veto": one.comparison.veto[:_MAX_DETAIL],
         "refused": one.reason.value if one.reason is not None else "",
         "detail": one.detail[:_MAX_DETAIL],
