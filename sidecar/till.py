@@ -9,8 +9,9 @@ more) and an answer as long as the request allows. Where the budgets have no roo
 upper tiers are left out, as many as need be; what the others answer is then not kept, for it may be
 less than the caller would get on another day.
 
-A call that was cut off midway (its last listener left, its stream broke) told no usage: it is taken
-to have cost its worst case. So a budget may be told more than the vendor's bill says, never less.
+A call that ended midway (its last listener left, its stream broke, its time ran out) told no usage:
+it is taken to have cost its worst case, as far as that was reserved. So a budget may be told more
+than the vendor's bill says, and hardly ever less.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ import orjson
 
 from router.pricing import cost
 from router.tiers import Ladder, Tier
-from sidecar.admission.admission import Admission
+from sidecar.admission.admission import Admission, Hold
 from sidecar.chat import ChatRequest
 from sidecar.errors import BudgetSpent, SidecarError
 from sidecar.guardrails.guardrails import MAX_SHOWN
 from sidecar.ledger import Aim, Ledger
-from sidecar.providers.errors import StreamBroken
+from sidecar.providers.errors import StreamBroken, UpstreamTooSlow
 
 LINKED_TOKENS: Final = 4096
 """Chosen: for each image or sound, which may be given by a link that tells nothing of its size;
@@ -40,6 +41,9 @@ more than OpenAI's tables charge for most images at high detail, though not for 
 
 MEND_TOKENS: Final = 4 * MAX_SHOWN + 4096
 """Of the wrong answer that is sent back, at a token a byte, and of the words about it."""
+
+_UNTOLD: Final = frozenset({StreamBroken.__name__, UpstreamTooSlow.__name__})
+"""Outcomes of calls that an upstream may have billed, though it told nothing."""
 
 _LINKS: Final = (b'"image_url"', b'"input_audio"', b'"file_id"')
 
@@ -111,22 +115,32 @@ class Till:
         narrowed = _narrowed(aim, hold.reservation.tiers)
         if narrowed is not aim:
             ledger.aim, ledger.narrowed = narrowed, "budget"
-        is_cut = True
+        was_cut = True
         try:
             yield narrowed
-            is_cut = False
-        except SidecarError as fault:
-            is_cut = isinstance(fault, StreamBroken)
+            was_cut = False
+        except SidecarError:
+            was_cut = False
             raise
         finally:
-            tokens, cost_usd = _billed(ledger)
-            if is_cut:
-                cost_usd += _cut_usd(ledger, narrowed, worst_usd)
-                tokens = max(tokens, int(hold.tokens))
-            self._admission.settle(hold, tokens=tokens, cost_usd=cost_usd)
-            for attempt in ledger.attempts:
-                if attempt.body is not None:
-                    self._admission.rates.saw_answer(inquiry.caller.tenant, attempt.tokens_out)
+            costs_usd = dict(zip(aim.target.allowed, worst_usd, strict=True))
+            untold_usd = _untold_usd(ledger, costs_usd)
+            if was_cut:
+                untold_usd += _under_way_usd(ledger, costs_usd)
+            self._settle(ledger, hold, untold_usd, was_cut=was_cut)
+
+    def _settle(self, ledger: Ledger, hold: Hold, untold_usd: Decimal, *, was_cut: bool) -> None:
+        tokens, billed_usd = _billed(ledger)
+        # What nobody told is taken from what was reserved, and from nothing beyond it.
+        most_usd = max(billed_usd, hold.reservation.worst_usd)
+        self._admission.settle(
+            hold,
+            tokens=max(tokens, int(hold.tokens)) if was_cut else tokens,
+            cost_usd=min(billed_usd + untold_usd, most_usd),
+        )
+        for attempt in ledger.attempts:
+            if attempt.body is not None:
+                self._admission.rates.saw_answer(hold.caller.tenant, attempt.tokens_out)
 
     @contextmanager
     def _paid_by_nobody(self, ledger: Ledger) -> Iterator[None]:
@@ -196,13 +210,15 @@ def _billed(ledger: Ledger) -> tuple[int, Decimal]:
     return tokens, sum((attempt.cost_usd for attempt in attempts), Decimal(0))
 
 
-def _cut_usd(ledger: Ledger, aim: Aim, worst_usd: Sequence[Decimal]) -> Decimal:
-    """The worst case of the call that was under way: the entry tier's, or a later one's."""
-    last = ledger.attempts[-1].place if ledger.attempts else None
-    entry = ledger.decision.entry if ledger.decision is not None else None
-    costs = dict(zip(aim.target.allowed, worst_usd, strict=False))
-    if last is None and entry is not None:
-        return costs.get(entry, Decimal(0))
-    return max(
-        (usd for place, usd in costs.items() if last is None or place >= last), default=Decimal(0)
-    )
+def _untold_usd(ledger: Ledger, costs_usd: Mapping[int, Decimal]) -> Decimal:
+    """The worst case of the calls that ended midway, and told no usage."""
+    untold = (each.place for each in ledger.attempts if each.outcome in _UNTOLD)
+    return sum((costs_usd.get(place, Decimal(0)) for place in untold), Decimal(0))
+
+
+def _under_way_usd(ledger: Ledger, costs_usd: Mapping[int, Decimal]) -> Decimal:
+    """The worst case of the call that was cut: the entry tier's, or a later one's."""
+    if not ledger.attempts and ledger.decision is not None:
+        return costs_usd.get(ledger.decision.entry, Decimal(0))
+    last = ledger.attempts[-1].place if ledger.attempts else -1
+    return max((usd for place, usd in costs_usd.items() if place >= last), default=Decimal(0))

@@ -313,3 +313,129 @@ async def test_the_operator_sees_what_is_left(start: Start) -> None:
     exposition = sidecar.lasting.metrics.exposition().decode()
     assert 'sidecar_budget_remaining_usd{period="total",tenant="shop"}' in exposition
     assert "sk-shop" not in exposition
+
+
+async def paying(start: Start, stack: AsyncExitStack, limits: str) -> tuple[Running, Vendor]:
+    """The shop with these limits, at a vendor of its own."""
+    vendor = Vendor()
+    return await start(ladder(await opened(stack, vendor)), SHOP + limits), vendor
+
+
+def committed(sidecar: Running) -> tuple[Decimal, Decimal]:
+    """What the shop has spent in all, and reserved."""
+    purse = sidecar.lasting.admission.purses.peek(("shop", None, None))
+    return purse.spent, purse.reserved
+
+
+async def until_asked(vendor: Vendor, times: int) -> None:
+    """The vendor has been asked so often."""
+    while len(vendor.asked) < times:
+        await asyncio.sleep(0.001)
+
+
+async def test_who_leaves_midway_has_paid_the_worst_case(start: Start) -> None:
+    """Nobody knows what the vendor will bill; it is taken for spent and not reserved for ever."""
+    async with AsyncExitStack() as stack:
+        sidecar, vendor = await paying(start, stack, "budget_usd = 1.0\n")
+        vendor.hold.clear()
+        asking = asyncio.create_task(sidecar.ask(SUM, KEY, model="large", max_tokens=100))
+        await until_asked(vendor, 1)
+        spent, reserved = committed(sidecar)
+        assert spent == 0
+        assert reserved > Decimal("0.004")
+        asking.cancel()
+        while committed(sidecar)[1]:
+            await asyncio.sleep(0.001)
+        assert committed(sidecar)[0] == reserved
+        vendor.hold.set()
+
+
+async def test_whose_leader_cannot_pay_pays_for_himself(start: Start) -> None:
+    """A user without money leads, another one follows: the first is refused, the other answered."""
+    async with AsyncExitStack() as stack:
+        sidecar, vendor = await paying(start, stack, "user_budget_usd_per_day = 0.0005\n")
+        ann, bob = ({**KEY, "x-sidecar-user": user} for user in ("ann", "bob"))
+        await sidecar.ask("Spend!", ann, model="small", max_tokens=200)
+        both = (sidecar.ask(SUM, who, model="small", max_tokens=100) for who in (ann, bob))
+        poor, rich = await asyncio.gather(*both)
+        assert (poor.status, rich.status) == (429, 200)
+        assert poor.body["error"]["code"] == "insufficient_quota"
+        assert len(vendor.asked) == 2
+
+
+async def test_what_is_done_behind_callers_backs_is_paid_by_no_tenant(start: Start) -> None:
+    """A refresh and a check have budgets of their own."""
+    async with AsyncExitStack() as stack:
+        vendor = Vendor()
+        url = await opened(stack, vendor)
+        cache = "[cache]\nttl_s = 0.001\nttl_jitter_ratio = 0.0\nstale_while_revalidate_s = 60.0\n"
+        sidecar = await start(ladder(url), cache + SHOP + "budget_usd = 1.0\n")
+        await sidecar.ask(SUM, KEY, model="small", max_tokens=100)
+        before = committed(sidecar)
+        stale = await sidecar.ask(SUM, KEY, model="small", max_tokens=100)
+        assert stale.headers["x-sidecar-cache"] == "stale"
+        while len(sidecar.lasting.refreshes):
+            await asyncio.sleep(0.001)
+        assert len(vendor.asked) == 2
+        assert committed(sidecar) == before
+
+        broke = cache + "[admission]\nrefresh_budget_usd_per_hour = 0.0\n" + SHOP
+        sidecar = await start(ladder(url), broke)
+        await sidecar.ask(SUM, KEY, model="small", max_tokens=100)
+        stale = await sidecar.ask(SUM, KEY, model="small", max_tokens=100)
+        assert stale.headers["x-sidecar-cache"] == "stale"
+        while len(sidecar.lasting.refreshes):
+            await asyncio.sleep(0.001)
+        assert len(vendor.asked) == 3
+
+
+async def test_the_vendors_client_does_not_ask_again_where_no_money_is(start: Start) -> None:
+    """`insufficient_quota` is no rate: asking again would be refused again."""
+    sidecar = await start(DEMO, SHOP + "budget_usd_per_day = 0.0000001\n")
+    client = openai.AsyncOpenAI(base_url=sidecar.url + "/v1", api_key="sk-shop", max_retries=5)
+    with pytest.raises(openai.RateLimitError) as caught:
+        await client.chat.completions.create(
+            model="auto", messages=[{"role": "user", "content": SUM}], max_tokens=9
+        )
+    assert (caught.value.code, caught.value.type) == ("insufficient_quota", "insufficient_quota")
+    assert 0 < int(caught.value.response.headers["retry-after"]) <= 86_400
+    exposition = sidecar.lasting.metrics.exposition().decode()
+    told = 'sidecar_requests_refused_total{reason="budget_day",tenant="shop"} 1.0'
+    assert told in exposition
+    await client.close()
+
+
+async def test_a_stream_is_paid_and_told_as_a_whole_answer_is(start: Start) -> None:
+    """Its headers tell what is left, its end settles what it cost."""
+    sidecar = await start(DEMO, SHOP + "budget_usd = 1.0\ntokens_per_minute = 10000\n")
+    client = openai.AsyncOpenAI(base_url=sidecar.url + "/v1", api_key="sk-shop", max_retries=0)
+    stream = await client.chat.completions.with_raw_response.create(
+        model="large", messages=[{"role": "user", "content": SUM}], stream=True, max_tokens=50
+    )
+    assert int(stream.headers["x-ratelimit-remaining-tokens"]) < 10_000
+    chunks = [chunk async for chunk in stream.parse()]
+    cost = Decimal((chunks[-1].model_extra or {})["sidecar"]["cost_usd"])
+    assert committed(sidecar) == (cost, Decimal(0))
+    await client.close()
+
+
+async def test_no_tenant_waits_behind_anothers_flood(start: Start) -> None:
+    """Sixty of the one, then one of the other: it goes after a turn, not after them all."""
+    server = "[server]\nmax_in_flight = 2\nqueue_timeout_s = 60.0\n"
+    tenants = SHOP + '[[tenants]]\nname = "bank"\nkeys = ["sk-bank"]\n'
+    async with AsyncExitStack() as stack:
+        vendor = Vendor()
+        sidecar = await start(ladder(await opened(stack, vendor)), server + tenants)
+        vendor.hold.clear()
+        flood = [asyncio.create_task(sidecar.ask(q, KEY, model="small")) for q in sums(60)]
+        admission = sidecar.lasting.admission
+        while admission.waiting("interactive") < 58:
+            await asyncio.sleep(0.001)
+        bank = {"authorization": "Bearer sk-bank"}
+        quiet = asyncio.create_task(sidecar.ask(SUM, bank, model="small"))
+        while admission.waiting("interactive") < 59:
+            await asyncio.sleep(0.001)
+        vendor.hold.set()
+        assert (await quiet).status == 200
+        assert admission.waiting("interactive") > 40
+        assert {answer.status for answer in await asyncio.gather(*flood)} == {200}
