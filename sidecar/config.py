@@ -83,9 +83,9 @@ class UpstreamConfig:
     name: str
     kind: Literal["openai", "demo", "replay"]
     base_url: str = ""
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
     timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     usage_in_streams: bool = True
     # Chosen: most hiccups end within a second; what does not is another upstream's to answer.
     retries: int = 1

@@ -19,6 +19,10 @@ MAX_TAGS: Final = 16
 Priority = Literal["interactive", "batch"]
 """Who goes first where not all can: batch waits behind interactive, and is shed before it."""
 
+MAX_COST_USD: Final = 1_000_000
+"""Chosen: more than any request costs; without it a few letters (1e999999999) name a number that
+nobody can write out."""
+
 _NAME: Final = re.compile(r"[\w.:@/-]{1,128}\Z")
 _PASSED: Final = ("traceparent", "tracestate", "authorization")
 
@@ -155,8 +159,9 @@ def _cost(value: str | None) -> Decimal | None:
         number = Decimal(value)
     except InvalidOperation:
         number = Decimal("NaN")
-    if not number.is_finite() or number < 0:
-        raise MalformedRequest("x-sidecar-max-cost-usd", "must be a number of dollars, 0 or more")
+    if not number.is_finite() or not 0 <= number <= MAX_COST_USD:
+        told = f"must be a number of dollars from 0 to {MAX_COST_USD}"
+        raise MalformedRequest("x-sidecar-max-cost-usd", told)
     return number
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -64,7 +64,7 @@ class TenantConfig:
     """
 
     name: str
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = field(repr=False)
     tiers: tuple[str, ...] = ()
     cache_bytes: int = 0
     priority: Priority = "interactive"

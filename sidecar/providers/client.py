@@ -76,9 +76,9 @@ class EndpointConfig:
 
     name: str
     base_url: str
-    api_key: str = ""
+    api_key: str = field(default="", repr=False)
     timeouts: TimeoutsConfig = field(default_factory=TimeoutsConfig)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     usage_in_streams: bool = True
 
 
@@ -96,7 +96,7 @@ class HttpUpstream:
             total=config.timeouts.total_s, sock_connect=config.timeouts.connect_s
         )
         secrets = {config.api_key, *config.headers.values()} - {CALLERS_KEY}
-        self._secrets = [s.encode() for s in secrets if len(s) >= MIN_SECRET]
+        self._secrets = [secret for secret in secrets if len(secret) >= MIN_SECRET]
         self._whole_timeout = aiohttp.ClientTimeout(
             total=config.timeouts.total_s,
             sock_connect=config.timeouts.connect_s,
@@ -109,7 +109,7 @@ class HttpUpstream:
             raw = await _read(response, self.name)
             if response.status != HTTPStatus.OK:
                 raise self._refusal(response, raw)
-            return openai.completion(self.name, raw, response.headers)
+            return openai.completion(self.name, raw, self._discreet(response.headers))
 
     async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
         """See `wire.Upstream`."""
@@ -117,7 +117,7 @@ class HttpUpstream:
         first_by_s = asyncio.get_running_loop().time() + timeouts.first_token_s
         async with self._post(call, stream=True, headers_by_s=first_by_s) as response:
             await self._check_stream(response)
-            call.hear(openai.passed_headers(response.headers))
+            call.hear(openai.passed_headers(self._discreet(response.headers)))
             async for data in _events(response, self.name, first_by_s, timeouts.read_s):
                 if data == b"[DONE]":
                     return
@@ -129,14 +129,23 @@ class HttpUpstream:
         if response.content_type != "text/event-stream":
             raise UpstreamGarbled(f"upstream {self.name} sent {response.content_type}, no stream")
 
+    def _discreet(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """The headers that quote no secret of ours, names in lower case."""
+        return {
+            name.lower(): value
+            for name, value in headers.items()
+            if not any(secret in value for secret in self._secrets)
+        }
+
     def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> UpstreamRefused:
         """What the refusal means; one of our own key is told as ours, and without its body."""
         status, is_callers = response.status, self._config.api_key == CALLERS_KEY
-        if any(secret in raw for secret in self._secrets):
+        if any(secret.encode() in raw for secret in self._secrets):
             raw = b""  # some vendors quote the key that they refuse
+        headers = self._discreet(response.headers)
         if status in _ABOUT_KEYS and not is_callers:
             return KeyRefused(self.name, status)
-        told = openai.refusal(self.name, status, raw, response.headers, time.time())
+        told = openai.refusal(self.name, status, raw, headers, time.time())
         if status in _ABOUT_CALLERS and is_callers:
             return CallerRefused(self.name, status, told.body, told.headers, told.retry_after_s)
         return told

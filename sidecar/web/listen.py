@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
@@ -51,7 +51,7 @@ class ServerConfig:
     port: int = 8080
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
-    admin_token: str = ""
+    admin_token: str = field(default="", repr=False)
     max_in_flight: int = 1024
     # Chosen: a quarter of those inside wait as long again as a place takes to come free; a caller
     # who would wait longer is better told at once, that he may go elsewhere.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -19,7 +19,7 @@ class OperatorToken:
     had resolve there. It cannot help sending its `Origin`, or that name as `Host`.
     """
 
-    token: str
+    token: str = field(repr=False)
 
     def check(self, request: web.Request) -> None:
         """Raises UnknownCaller."""
