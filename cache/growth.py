@@ -25,7 +25,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 
 from cache.entry import EntryId, Vector
-from cache.index import MAX_TRAINING_ROWS, CellIndex, Codes, Neighbour, RowIndex, Rows, trained
+from cache.index import CellIndex, Codes, Neighbour, RowIndex, Rows, trained, training_rows
 
 Layout: TypeAlias = RowIndex | CellIndex
 
@@ -67,8 +67,14 @@ def filled(rows: list[Rows], dim: int) -> Layout:
 
 def _sample(rows: list[Rows], count: int) -> Codes:
     """(n, dim) uint8: as many as training takes, evenly drawn from all parts."""
-    step = max(1, -(-count // MAX_TRAINING_ROWS))
-    return np.concatenate([some.codes[::step] for some in rows])
+    step = max(1, -(-count // training_rows(count)))
+    taken = [some.codes[::step] for some in rows]
+    sample = np.empty((sum(map(len, taken)), taken[0].shape[1]), np.uint8)
+    begin = 0
+    for codes in taken:  # one by one: numpy lets nobody else run while it copies
+        sample[begin : begin + len(codes)] = codes
+        begin += len(codes)
+    return sample
 
 
 def replay(layout: Layout, changes: Iterable[Change]) -> None:

@@ -45,7 +45,10 @@ to either side. At 384 dimensions a cosine is off by 0.001 for it; Measured: `py
 cache bench`, no component of 100,000 questions lies outside."""
 
 MAX_TRAINING_ROWS: Final = 131_072
-"""Chosen: 200 MB for as long as the training takes; 32 rows a cell at a million."""
+"""Chosen: 200 MB for as long as the training takes; 22 rows a cell at a million."""
+
+_ROWS_A_CELL: Final = 32
+"""Chosen: more take longer to train with and bring no recall that could be told from noise."""
 
 _ROUNDS: Final = 8
 """Chosen: of k-means; ten more bring no recall that could be told from noise."""
@@ -386,6 +389,15 @@ def encoded(vectors: NDArray[np.float32]) -> Codes:
     return codes
 
 
+def training_rows(rows: int) -> int:
+    """How many of so many rows are enough to train with."""
+    return min(rows, MAX_TRAINING_ROWS, _ROWS_A_CELL * _cells(rows))
+
+
+def _cells(rows: int) -> int:
+    return max(1, int(_CELLS_PER_ROOT * sqrt(rows)))
+
+
 def trained(codes: Codes, rows: int, probes: int = PROBES, seed: int = 0) -> CellIndex:
     """An empty index for `rows` rows, its cells laid through `codes`, a fair sample of them.
 
@@ -395,7 +407,7 @@ def trained(codes: Codes, rows: int, probes: int = PROBES, seed: int = 0) -> Cel
         CacheError: FAISS refuses.
     """
     faiss.omp_set_num_threads(1)  # of this thread: the others have requests to answer
-    dim, count = codes.shape[1], max(1, int(_CELLS_PER_ROOT * sqrt(rows)))
+    dim, count = codes.shape[1], _cells(rows)
     with _translated("be trained"):
         vectors = _coder(dim).sa_decode(np.ascontiguousarray(codes[:MAX_TRAINING_ROWS]))
         means = faiss.Kmeans(

@@ -145,12 +145,14 @@ class Partitions:
 
     # The steps by which a partition is laid anew, see `cache.growth`.
 
-    def begin(self, partition: bytes) -> GrowingIndex | None:
+    def begin(self, partition: bytes, *, is_forced: bool = False) -> GrowingIndex | None:
         """The index that is to be laid, its changes noted from now on; None if there is no need."""
         index = self._open.get(partition)
-        if index is None or not (index.is_outgrown or not index.is_open):
+        if index is None or (index.is_open and index.is_laid):
             return None
         if index.is_open:
+            if not (index.is_outgrown or is_forced):
+                return None
             index.begin()
         return index
 

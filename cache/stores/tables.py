@@ -38,7 +38,8 @@ _SCHEMA: Final = (
     "CREATE INDEX IF NOT EXISTS by_expiry ON entries (expires_at)",
     # In the order of the partitions, so that reading one reads nothing else.
     """CREATE TABLE IF NOT EXISTS vectors
-    (partition, entry_id, vector, PRIMARY KEY (partition, entry_id)) WITHOUT ROWID""",
+    (partition BLOB, entry_id INTEGER, vector BLOB, PRIMARY KEY (partition, entry_id))
+    WITHOUT ROWID""",
     """CREATE TRIGGER IF NOT EXISTS gone AFTER DELETE ON entries BEGIN DELETE FROM vectors
     WHERE partition = old.partition AND entry_id = old.entry_id; END""",
     """CREATE TABLE IF NOT EXISTS highest
