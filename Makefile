@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 PY     := .venv/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check fmt bench lock encoder help clean
+.PHONY: run test check fmt bench lock audit sbom encoder help clean
 
 run: .venv/serve.stamp ## Set up everything and serve on 127.0.0.1:8080 (CONFIG=file for your own)
 	@$(PY) -m sidecar encoder fetch || { [ $$? -eq 3 ] && $(MAKE) --no-print-directory encoder; }
@@ -44,6 +44,15 @@ lock: .venv/pip.stamp ## Write requirements/*.txt anew from pyproject.toml
 	  pyproject.toml --extra cpu -o requirements/serve.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  pyproject.toml --extra cpu --extra train --extra dev -c requirements/serve.txt -o requirements/dev.txt
+
+audit: .venv/dev.stamp ## Hold the locks to their promise, and ask what advisories say of them
+	$(PY) requirements/supply.py check
+	@$(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip --disable-pip-version-check --quiet install pip-audit==2.10.1
+	.venv/audit/bin/pip-audit -r requirements/serve.txt --require-hashes --disable-pip --progress-spinner off --strict
+
+sbom: .venv/dev.stamp ## Write what the served process is made of: sbom.cdx.json (CycloneDX, from the lock)
+	@$(PY) requirements/supply.py sbom > sbom.cdx.json
+	@echo "sbom.cdx.json written"
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
