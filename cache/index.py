@@ -164,7 +164,7 @@ class RowIndex:
     @property
     def bytes_held(self) -> int:
         """What codes and ids take, spare room included."""
-        return 2 * int(self._coder.code_size) * self._count + self._ids.nbytes
+        return int(1.5 * (int(self._coder.code_size) + self._ids.itemsize) * self._count)
 
     @property
     def parts(self) -> int:
@@ -275,7 +275,7 @@ class CellIndex:
     def bytes_held(self) -> int:
         """What codes, ids and the map take, spare room included."""
         each = int(self._ivf.code_size) + self._ids.itemsize
-        return int(1.5 * each * self._live) + self._ids.nbytes + self._cells.nbytes
+        return int(1.5 * (each + self._ids.itemsize + self._cells.itemsize) * self._live)
 
     @property
     def parts(self) -> int:

@@ -98,7 +98,9 @@ class Partitions:
         Raises:
             CacheError: The index or the disk refuses.
         """
-        index = self.find(partition, len(vector)) or GrowingIndex(len(vector))
+        index = self.find(partition, len(vector))
+        if index is None:
+            index = GrowingIndex(len(vector))
         if entry_id not in index:
             index.add(entry_id, vector)
         self._open[partition] = index
@@ -115,16 +117,18 @@ class Partitions:
 
     def _sized(self, partition: bytes) -> None:
         """Count what it takes now; free it if it is empty, close others if all is too much."""
-        index, (rows, held) = self._open[partition], self._sizes.get(partition, (0, 0))
+        index = self._open[partition]
         if not len(index) and not index.is_laid:
-            del self._open[partition]
-            self._sizes.pop(partition, None)
-            self.rows, self.bytes_held = self.rows - rows, self.bytes_held - held
+            self._close(partition)
             return
-        now = self._sizes[partition] = len(index), index.bytes_held
-        self.rows, self.bytes_held = self.rows + now[0] - rows, self.bytes_held + now[1] - held
+        self._count(partition, index)
         if self.bytes_held > self._max_bytes and self._source is not None:
             self._make_room(partition)
+
+    def _count(self, partition: bytes, index: GrowingIndex) -> None:
+        rows, held = self._sizes.get(partition, (0, 0))
+        now = self._sizes[partition] = len(index), index.bytes_held
+        self.rows, self.bytes_held = self.rows + now[0] - rows, self.bytes_held + now[1] - held
 
     def _make_room(self, partition: bytes) -> None:
         for other in list(self._open):
@@ -136,10 +140,10 @@ class Partitions:
         if self.bytes_held > self._max_bytes and not index.is_laid:
             for entry_id in index.oldest(_SHED):
                 index.remove(entry_id)
-            self._sizes[partition] = len(index), index.bytes_held
+            self._count(partition, index)
 
     def _close(self, partition: bytes) -> None:
-        rows, held = self._sizes.pop(partition)
+        rows, held = self._sizes.pop(partition, (0, 0))
         del self._open[partition]
         self.rows, self.bytes_held = self.rows - rows, self.bytes_held - held
 
@@ -169,12 +173,7 @@ class Partitions:
             return None
         else:
             old = None
-            self._close_unread(partition)
+            self._close(partition)  # it is asked for again at the next search
         if partition in self._open:
             self._sized(partition)
         return old
-
-    def _close_unread(self, partition: bytes) -> None:
-        """What could not be read is asked for again at the next search."""
-        self._sizes.setdefault(partition, (0, 0))
-        self._close(partition)

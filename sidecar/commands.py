@@ -1,7 +1,8 @@
 """`python -m sidecar cache VERB`: arguments in, one clear line and an exit status out.
 
 `warm` asks a running sidecar over its own HTTP, so that what it keeps has passed every gate that
-traffic passes. `export` and `import` work on the disk store of one that is down.
+traffic passes. `export` and `import` work on the disk store of one that is down. `bench` measures
+the index on this machine.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
 from cache.errors import CacheError
 from cache.stores.disk import DiskStore
 from cache.stores.exchange import exported, imported, merged, newcomers
+from sidecar import growthbench
 from sidecar.config import Config, load_config
 from sidecar.errors import ConfigError
 
@@ -53,6 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser, default_config: Path) -> None
         verb = _verb(verbs, name, told)
         verb.add_argument("--config", type=Path, default=default_config, metavar="FILE")
         verb.add_argument("--disk", type=Path, metavar="PATH", help="instead of the config's path")
+    told = "measure the index at each size: time, recall, memory; a million take ten minutes"
+    measure = verbs.add_parser("bench", help=told, description=told)
+    measure.add_argument("--entries", default="1000,10000,100000,1000000", help="sizes, by commas")
+    measure.add_argument("--partitions", type=int, default=10_000, help="of 100 each; 0 for none")
+    measure.add_argument(
+        "--vectors",
+        type=Path,
+        metavar="FILE",
+        help="of real questions, as `encoder embed` writes them; without them they are drawn",
+    )
+    measure.add_argument("--seed", type=int, default=0, help="of the cloud (default: 0)")
+    measure.add_argument("--json", action="store_true", help="all figures as JSON")
 
 
 def _verb(verbs: Any, name: str, told: str) -> argparse.ArgumentParser:
@@ -66,9 +81,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.cache_verb == "warm":
             return warm(args)
+        if args.cache_verb == "bench":
+            return bench(args)
         path = _disk_of_one_that_is_down(args)
         return export(path, args.file) if args.cache_verb == "export" else take_in(path, args.file)
-    except (CacheError, ConfigError, OSError, UnicodeDecodeError) as fault:
+    except (CacheError, ConfigError, OSError, ValueError) as fault:
         sys.stderr.write(f"cache {args.cache_verb}: {fault}\n")
         return FAILED
 
@@ -173,6 +190,74 @@ def take_in(path: Path, file: Path) -> int:
     store.close()
     _say(f"{path}: {len(fresh)} entries kept, {len(exchange.entries) - len(fresh)} were no newer")
     return DONE
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Measure each size in a process of its own, and tell it as a table or as JSON."""
+    sizes = [int(size) for size in args.entries.split(",") if size]
+    rows = [_apart(growthbench.measured, size, args.vectors, args.seed) for size in sizes]
+    for row in rows:
+        is_large = row["entries"] > growthbench.IN_MEMORY
+        each = (
+            None
+            if is_large
+            else _apart(growthbench.measured_alone, row["entries"], args.vectors, args.seed)
+        )
+        row["bytes_each_alone"] = each
+    many = None
+    if args.partitions:
+        many = _apart(growthbench.measured_many, args.partitions, args.vectors, args.seed)
+    if args.json:
+        _say(json.dumps({"rows": rows, "many": many}))
+        return DONE
+    _say("| " + " | ".join(_HEADS) + " |\n|" + "---:|" * len(_HEADS))
+    for row in rows:
+        _say("| " + " | ".join(_cells(row)) + " |")
+    if many is not None:
+        _say(json.dumps(many))
+    return DONE
+
+
+def _apart(work: Callable[..., Any], *args: Any) -> Any:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(work, *args).result()
+
+
+_HEADS: Final = (
+    "entries",
+    "search p50 / p99 ms",
+    "fetch p50 ms",
+    "recall@1",
+    "where near",
+    "bytes an entry",
+    "memory alone",
+    "opened in s",
+    "add / remove per s",
+    "laid anew in s",
+    "owner kept ms",
+    "search meanwhile p99 / max ms",
+    "without p99 / max ms",
+)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    busy, calm = (f"{row['stall_p99_ms'][i]:.1f} / {row['stall_ms'][i]:.0f}" for i in (0, 1))
+    alone = row["bytes_each_alone"]
+    return [
+        f"{row['entries']:,}",
+        "{:.2f} / {:.2f}".format(*row["search_ms"]),
+        f"{row['fetch_ms']:.2f}",
+        f"{row['recall']:.3f}",
+        f"{row['recall_near']:.3f}",
+        f"{row['bytes_each']:,.0f}",
+        "" if alone is None else f"{alone:,.0f}",
+        f"{row['open_s']:.1f}",
+        f"{row['added_per_s']:,.0f} / {row['removed_per_s']:,.0f}",
+        f"{row['relaid_s']:.1f}",
+        f"{row['swap_ms']:.1f}",
+        busy,
+        calm,
+    ]
 
 
 def _say(line: str) -> None:

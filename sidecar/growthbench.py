@@ -51,6 +51,9 @@ CANDIDATES: Final = 5
 ASKED: Final = 500
 """Chosen: questions of each kind; 1,000 in all leave a recall of .99 uncertain by .006."""
 
+EACH: Final = 100
+"""Entries of each where there are many partitions."""
+
 CHANGED: Final = 1_000
 """Chosen: vectors added and removed to time it."""
 
@@ -142,15 +145,15 @@ class _Outcomes(list[str]):
         self.append(outcome)
 
 
-def measured(size: int, base: Vectors | None, seed: int) -> dict[str, Any]:
+def measured(size: int, vectors: Path | None, seed: int) -> dict[str, Any]:
     """The row of one size, as JSON has it."""
-    with _cloud(size, base, seed) as (cloud, asked), _store(cloud) as store:
+    with _cloud(size, vectors, seed) as (cloud, asked), _store(cloud) as store:
         return asdict(asyncio.run(_measured(cloud, asked, store)))
 
 
-def measured_alone(size: int, base: Vectors | None, seed: int) -> float:
+def measured_alone(size: int, vectors: Path | None, seed: int) -> float:
     """Private memory for each entry where memory is all there is, the answer's bytes taken off."""
-    with _cloud(size, base, seed) as (cloud, _):
+    with _cloud(size, vectors, seed) as (cloud, _):
         gc.collect()
         before, store, partitions = _private_bytes(), MemoryStore(2**40), Partitions()
         for number, vector in enumerate(cloud):
@@ -159,11 +162,11 @@ def measured_alone(size: int, base: Vectors | None, seed: int) -> float:
         return (_private_bytes() - before) / size - len(_BODY)
 
 
-def measured_many(count: int, each: int, base: Vectors | None, seed: int) -> dict[str, Any]:
-    """What many small partitions take, as JSON has it."""
-    with _cloud(count * each, base, seed) as (cloud, asked), _store(cloud, each) as store:
+def measured_many(count: int, vectors: Path | None, seed: int) -> dict[str, Any]:
+    """What so many partitions of EACH entries take, as JSON has it."""
+    with _cloud(count * EACH, vectors, seed) as (cloud, asked), _store(cloud, EACH) as store:
         store.close()
-        return asdict(_measured_many(store.path, asked, count, each))
+        return asdict(_measured_many(store.path, asked, count))
 
 
 async def _measured(cloud: Vectors, asked: Vectors, store: DiskStore) -> Row:
@@ -174,7 +177,7 @@ async def _measured(cloud: Vectors, asked: Vectors, store: DiskStore) -> Row:
     before = _private_bytes()
     begun_s = time.perf_counter()
     builder.start(partitions)
-    while not (await owner.run(partial(_search, partitions, asked[0])) or "failed" in outcomes):
+    while not (await owner.run(partial(_search, partitions, asked[0])) or "failed" in outcomes):  # noqa: ASYNC110 - callers ask again and again
         await asyncio.sleep(0.01)
     open_s = time.perf_counter() - begun_s
     gc.collect()
@@ -208,7 +211,7 @@ async def _measured(cloud: Vectors, asked: Vectors, store: DiskStore) -> Row:
     )
 
 
-def _measured_many(path: Path, asked: Vectors, count: int, each: int) -> Many:
+def _measured_many(path: Path, asked: Vectors, count: int) -> Many:
     begun_s = time.perf_counter()
     store = DiskStore.open(path, ENCODER)
     reader = DiskReader.open(path, ENCODER)
@@ -222,7 +225,7 @@ def _measured_many(path: Path, asked: Vectors, count: int, each: int) -> Many:
     gc.collect()
     told = Many(
         partitions=count,
-        entries=each,
+        entries=EACH,
         start_s=start_s,
         first_ms=_p50_p99(first),
         again_ms=_p50_p99(again)[0],
@@ -336,10 +339,11 @@ def _store(cloud: Vectors, each: int | None = None) -> Iterator[DiskStore]:
 
 
 @contextmanager
-def _cloud(size: int, base: Vectors | None, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
+def _cloud(size: int, vectors: Path | None, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
     """(size, DIM) in a file, lest it count as memory, and the questions to be asked of it."""
     dice = np.random.default_rng(seed)
-    real = _clusters(dice) if base is None else base[dice.permutation(len(base))]
+    real = _clusters(dice) if vectors is None else np.load(vectors, allow_pickle=False)
+    real = real[dice.permutation(len(real))]
     held, real = real[:ASKED], real[ASKED:]
     sample = real[:2_000]
     similar = sample @ real.T  # (2000, n)

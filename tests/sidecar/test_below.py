@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cache.entry import Candidate, Entry, Vector
 from cache.epochs import EVERYTHING, Selector
 from cache.errors import StoreError
+from cache.look import SecondLook
 from cache.policy import SemanticConfig
 from cache.risk import RiskModel
 from cache.semantic import SemanticCache
@@ -32,7 +33,7 @@ from tests.sidecar.test_lookup import ENTRY
 
 T = TypeVar("T")
 
-RISK = RiskModel.load()
+LOOK = SecondLook(RiskModel.load(), 0.02)
 NAMES, TAGS = 8, ("a", "b")
 PARTITION = b"p" * 20
 _ROOM = 3.5
@@ -63,7 +64,7 @@ class Life:
         self.disk = DiskStore.open(path, "e")
         self.readers = [DiskReader.open(path, "e") for _ in range(2)]
         self.index = SemanticCache(
-            encoder_id="e", risk=RISK, config=SemanticConfig(), source=self.readers[0]
+            encoder_id="e", look=LOOK, config=SemanticConfig(), source=self.readers[0]
         )
         self.store = MemoryStore(int(_ROOM * entry_bytes(ENTRY)))
         self.below = Persistence(
