@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import TestServer
 
+from sidecar.assembly import build_pipeline
+from sidecar.config import parse_config
+from sidecar.errors import ConfigError
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import RequestRecord
 from tests.integration.conftest import Answer, Running, Start
@@ -217,6 +221,27 @@ async def test_a_breaker_opens_and_says_so_in_the_metrics(
     assert b'sidecar_breaker_state{model="m-small",upstream="b"} 0.0' in exposition
 
 
+async def test_a_reload_leaves_an_open_breaker_open(
+    start: Start, vendors: Vendors, root: str
+) -> None:
+    """Valid or not: a config that is refused changes nothing of what is known."""
+    text = config(root, upstream="retries = 0\nbreaker = { run = 1, open_s = 60.0 }")
+    sidecar = await start(text)
+    vendors.faults["a"] = "500"
+    await ask(sidecar)
+
+    def states() -> dict[str, str]:
+        return {at.upstream: at.state.value for at in sidecar.lasting.fleet.standings()}
+
+    assert states() == {"a": "open", "b": "closed", "c": "closed"}
+    build_pipeline(parse_config(tomllib.loads(text)), sidecar.lasting)
+    assert states() == {"a": "open", "b": "closed", "c": "closed"}
+    odd = text + '[router]\nartifact = "/nowhere"\n'
+    with pytest.raises(ConfigError):
+        build_pipeline(parse_config(tomllib.loads(odd)), sidecar.lasting)
+    assert states() == {"a": "open", "b": "closed", "c": "closed"}
+
+
 async def test_all_shut_is_a_503_with_its_time(start: Start, vendors: Vendors, root: str) -> None:
     """In OpenAI's shape; what is kept is still served."""
     sidecar = await start(config(root, upstream="retries = 0\nbreaker = { run = 1 }"))
@@ -304,6 +329,16 @@ async def test_a_drill_degrades_one_request_and_leaves_no_trace(
         counted = f'sidecar_drills_total{{kind="{kind}"}} 1.0'
         assert counted.encode() in sidecar.lasting.metrics.exposition()
     assert len(list(read_folder(tmp_path))) == 1
+
+
+async def test_a_drilled_stream_breaks_in_the_midst(
+    start: Start, vendors: Vendors, root: str
+) -> None:
+    """As a real one would: an error as its last event, and nothing kept."""
+    sidecar = await start(config(root), extra=OPERATED)
+    answer = await ask(sidecar, {"x-sidecar-drill": "broken-stream", **TOKEN}, stream=True)
+    assert "error" in json.loads(events(answer)[-1])
+    assert (vendors.calls, len(sidecar.lasting.store)) == ({"a": 1}, 0)
 
 
 async def test_an_unknown_drill_is_a_400(start: Start, root: str) -> None:

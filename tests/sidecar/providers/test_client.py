@@ -319,3 +319,20 @@ async def test_whose_key_is_refused_decides_whom_it_concerns(
         await upstream(server, session, api_key=api_key).ask(call())
     assert type(caught.value) is kind
     assert caught.value.retry_after_s == (None if kind is KeyRefused else 7.0)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        pytest.param("http://127.0.0.1:1/v1", id="nobody-listens"),
+        pytest.param("http://nowhere.invalid/v1", id="no-such-name"),
+        pytest.param("https://127.0.0.1:{port}/v1", id="no-tls-there"),
+    ],
+)
+async def test_who_cannot_be_reached_is_unreachable(
+    server: BaseTestServer, session: aiohttp.ClientSession, base_url: str
+) -> None:
+    """Refused, unknown by name, or without TLS: somebody else is asked."""
+    config = EndpointConfig(name="u", base_url=base_url.format(port=server.port))
+    with pytest.raises(UpstreamUnreachable):
+        await HttpUpstream(config, session).ask(call())
