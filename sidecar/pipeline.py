@@ -288,8 +288,13 @@ class Pipeline:
                 ledger.cache = "coalesced"
             try:
                 return await self.replies.heard(ledger, flight, leads=leads)
-            except (DeadlineExceeded, UpstreamTooSlow, AdmissionRefused):
-                # The leader's time or money ran out; a follower who has some left tries for itself.
+            except AdmissionRefused:
+                if leads:
+                    raise
+                # The leader had no money; a follower who has some tries for itself.
+                self.till.check(ledger, aim)
+            except (DeadlineExceeded, UpstreamTooSlow):
+                # The leader's time ran out; a follower with time left tries for itself.
                 if leads or ledger.inquiry.deadline.remaining_s() <= 0.0:
                     raise
 

@@ -103,15 +103,8 @@ class Till:
             with self._paid_by_nobody(ledger):
                 yield aim
             return
-        inquiry, limit = ledger.inquiry, _limit(ledger.inquiry.request.body)
-        worst_usd = self._worst_usd(ledger, aim, limit)
-        hold = self._admission.hold(
-            inquiry.caller,
-            inquiry.user,
-            tokens_in=inquiry.request.tokens_in,
-            answer_tokens=limit,
-            worst_usd=worst_usd,
-        )
+        worst_usd = self._worst_usd(ledger, aim)
+        hold = self._hold(ledger, worst_usd)
         narrowed = _narrowed(aim, hold.reservation.tiers)
         if narrowed is not aim:
             ledger.aim, ledger.narrowed = narrowed, "budget"
@@ -128,6 +121,21 @@ class Till:
             if was_cut:
                 untold_usd += _under_way_usd(ledger, costs_usd)
             self._settle(ledger, hold, untold_usd, was_cut=was_cut)
+
+    def check(self, ledger: Ledger, aim: Aim) -> None:
+        """Raises what `paid` would raise, and takes nothing."""
+        hold = self._hold(ledger, self._worst_usd(ledger, aim))
+        self._admission.settle(hold, tokens=0, cost_usd=Decimal(0))
+
+    def _hold(self, ledger: Ledger, worst_usd: Sequence[Decimal]) -> Hold:
+        inquiry = ledger.inquiry
+        return self._admission.hold(
+            inquiry.caller,
+            inquiry.user,
+            tokens_in=inquiry.request.tokens_in,
+            answer_tokens=_limit(inquiry.request.body),
+            worst_usd=worst_usd,
+        )
 
     def _settle(self, ledger: Ledger, hold: Hold, untold_usd: Decimal, *, was_cut: bool) -> None:
         tokens, billed_usd = _billed(ledger)
@@ -153,12 +161,12 @@ class Till:
         finally:
             self._background.spend(_billed(ledger)[1])
 
-    def _worst_usd(self, ledger: Ledger, aim: Aim, limit: int | None) -> list[Decimal]:
+    def _worst_usd(self, ledger: Ledger, aim: Aim) -> list[Decimal]:
         """What each tier that may be asked adds at worst; nothing for who has no budget to hold."""
         places, request = aim.target.allowed, ledger.inquiry.request
         if not self._admission.has_budget(ledger.inquiry.caller):
             return [Decimal(0)] * len(places)
-        tokens_in = most_tokens_in(request)
+        tokens_in, limit = most_tokens_in(request), _limit(request.body)
         asked = [self._call_usd(request, place, tokens_in, limit) for place in places]
         if not self._may_mend(request):
             return asked

@@ -134,7 +134,7 @@ class Admission:
         """
         priority: Priority = "batch" if asked == "batch" else caller.priority
         try:
-            if caller.tenant in self._tenants.configs:
+            if caller.tenant in self.rates.limited:
                 self.rates.take_request(caller.tenant, None)
             place = self._places.find(caller, priority)
             if place is not None:
@@ -153,7 +153,7 @@ class Admission:
         Raises:
             RateLimited: His minute's requests are used up.
         """
-        if caller.tenant not in self._tenants.configs:
+        if caller.tenant not in self.rates.limited:
             return
         try:
             self.rates.take_request(caller.tenant, user_key(user))
@@ -163,7 +163,7 @@ class Admission:
 
     def rate_headers(self, caller: Caller, user: str) -> dict[str, str]:
         """What is left of the minute's; empty where nothing is limited."""
-        if caller.tenant not in self._tenants.configs:
+        if caller.tenant not in self.rates.limited:
             return {}
         return self.rates.headers(caller.tenant, user_key(user))
 

@@ -31,9 +31,10 @@ class Bucket:
     def held(self, now_s: float) -> float:
         """What may be taken now; below zero after a settlement that cost more than was taken."""
         # A clock that went back fills nothing, and what it filled before is not filled twice.
-        passed_s = max(0.0, now_s - self._seen_s)
-        self._held = min(self.per_minute, self._held + passed_s * self.per_minute / _MINUTE_S)
-        self._seen_s = max(self._seen_s, now_s)
+        if now_s > self._seen_s:
+            filled = self._held + (now_s - self._seen_s) * self.per_minute / _MINUTE_S
+            self._held = min(self.per_minute, filled)
+            self._seen_s = now_s
         return self._held
 
     def wait_s(self, amount: float, now_s: float) -> float:

@@ -9,7 +9,6 @@ Rule 3: batch never takes the last places, so that its long answers do not bar i
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from types import TracebackType
 from typing import Final
 
@@ -38,7 +37,7 @@ class Places:
     def __init__(self, *, max_in_flight: int, max_queued: int) -> None:
         self._max_in_flight = max_in_flight
         self._max_batch = max(1, int(BATCH_RATIO * max_in_flight))
-        self._inside: Counter[str] = Counter()
+        self._inside: dict[str, int] = {}
         self._batch = 0
         self.in_flight = 0
         self.line: Final = Line(max_queued)
@@ -80,8 +79,9 @@ class Places:
         """A place is given back; whose turn it is gets it."""
         self.in_flight -= 1
         self._batch -= priority == "batch"
-        self._inside[tenant] -= 1
-        if not self._inside[tenant]:
+        if (inside := self._inside[tenant] - 1) > 0:
+            self._inside[tenant] = inside
+        else:
             del self._inside[tenant]
         while len(self.line) and (waiter := self.line.next(self._may)) is not None:
             if not waiter.verdict.done():  # cancelled, and not yet heard of it
@@ -91,7 +91,7 @@ class Places:
     def _has_room(self, tenant: str, max_in_flight: int | None, priority: Priority) -> bool:
         return (
             self.in_flight < self._max_in_flight
-            and (max_in_flight is None or self._inside[tenant] < max_in_flight)
+            and (max_in_flight is None or self._inside.get(tenant, 0) < max_in_flight)
             and (priority != "batch" or self._batch < self._max_batch)
         )
 
@@ -100,7 +100,7 @@ class Places:
 
     def _take(self, tenant: str, priority: Priority) -> None:
         self.in_flight += 1
-        self._inside[tenant] += 1
+        self._inside[tenant] = self._inside.get(tenant, 0) + 1
         self._batch += priority == "batch"
 
     def _late(self, waiter: Waiter) -> None:

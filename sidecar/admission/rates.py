@@ -15,7 +15,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from sidecar.admission.bucket import Bucket
 from sidecar.admission.tenants import TenantConfig
@@ -31,6 +31,15 @@ _LEARNING_RATE: Final = 0.05
 """Chosen: the mean is that of the last twenty answers or so."""
 
 Kind = Literal["requests", "tokens"]
+_HEADERS: Final[Mapping[Kind, tuple[str, str, str]]] = {
+    kind: (
+        f"x-ratelimit-limit-{kind}",
+        f"x-ratelimit-remaining-{kind}",
+        f"x-ratelimit-reset-{kind}",
+    )
+    for kind in get_args(Kind)
+}
+
 Key = tuple[str, str | None, Kind]
 """Tenant, user (None for the tenant as a whole), and what is counted."""
 
@@ -55,12 +64,19 @@ class Level:
 
 
 class Rates:
-    """Every bucket. Lives on the event loop's thread; `clock` is monotonic, `wall` is UTC."""
+    """Every bucket. Lives on the event loop's thread.
+
+    Attributes:
+        limited: Tenants that have a limit here.
+    """
 
     def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
+        """`clock` is monotonic, in seconds; `wall` in seconds since the epoch, UTC."""
         self._clock = clock
         self._wall = wall
-        self._configs: Mapping[str, TenantConfig] = {}
+        self._limits: dict[tuple[str, bool, Kind], float] = {}
+        self._known: frozenset[str] = frozenset()
+        self.limited: frozenset[str] = frozenset()
         self._tenants: dict[Key, Bucket] = {}
         self._users: OrderedDict[Key, Bucket] = OrderedDict()
         self._answers: dict[str, float] = {}
@@ -68,7 +84,14 @@ class Rates:
 
     def know(self, configs: Mapping[str, TenantConfig]) -> None:
         """These limits from now on; what has been taken stays taken."""
-        self._configs = configs
+        self._known = frozenset(configs)
+        self._limits = {
+            (name, is_user, kind): per_minute
+            for name, config in configs.items()
+            for is_user, kind, per_minute in _limits(config)
+            if per_minute is not None
+        }
+        self.limited = frozenset(name for name, _, _ in self._limits)
 
     def take_request(self, tenant: str, user: str | None) -> None:
         """One request, of the tenant as a whole (`user` None) or of one user.
@@ -88,7 +111,7 @@ class Rates:
         Raises:
             RateLimited: Tenant or user has not so many left in this minute.
         """
-        buckets = [*self._buckets(tenant, user, "tokens")]
+        buckets = self._buckets(tenant, user, "tokens")
         if not buckets:
             return 0.0
         mean = self._answers.get(tenant, FIRST_ANSWER_TOKENS)
@@ -104,7 +127,7 @@ class Rates:
 
     def saw_answer(self, tenant: str, tokens_out: int) -> None:
         """An answer of the tenant's was so long."""
-        if tenant in self._configs:
+        if tenant in self._known:
             mean = self._answers.get(tenant, FIRST_ANSWER_TOKENS)
             self._answers[tenant] = mean + _LEARNING_RATE * (tokens_out - mean)
 
@@ -116,14 +139,15 @@ class Rates:
         """
         told: dict[str, str] = {}
         now_s = self._clock()
-        kinds: tuple[Kind, ...] = ("requests", "tokens")
-        for kind in kinds:
-            buckets = [bucket for _, bucket in self._buckets(tenant, user, kind)]
-            if buckets:
-                least = min(buckets, key=lambda bucket: bucket.held(now_s))
-                told[f"x-ratelimit-limit-{kind}"] = str(int(least.per_minute))
-                told[f"x-ratelimit-remaining-{kind}"] = str(max(0, int(least.held(now_s))))
-                told[f"x-ratelimit-reset-{kind}"] = duration(least.full_s(now_s))
+        for kind, (limit, remaining, reset) in _HEADERS.items():
+            least, left = None, math.inf
+            for _, bucket in self._buckets(tenant, user, kind):
+                if (held := bucket.held(now_s)) < left:
+                    least, left = bucket, held
+            if least is not None:
+                told[limit] = str(int(least.per_minute))
+                told[remaining] = str(max(0, int(left)))
+                told[reset] = duration(least.full_s(now_s))
         return told
 
     def changes(self) -> list[Level]:
@@ -133,7 +157,7 @@ class Rates:
         return [
             Level(*key, bucket.held(now_s), at)
             for key in changed
-            if (bucket := self._known(key)) is not None
+            if (bucket := self._peek(key)) is not None
         ]
 
     def restore(self, levels: list[Level]) -> None:
@@ -147,17 +171,12 @@ class Rates:
         self, buckets: list[tuple[Key, Bucket]], amount: float, tenant: str, user: str | None
     ) -> None:
         now_s = self._clock()
-        (kind, of_user), bucket, wait_s = max(
-            (
-                ((key[2], key[1] is not None), bucket, bucket.wait_s(amount, now_s))
-                for key, bucket in buckets
-            ),
-            key=lambda each: each[2],
-        )
-        if wait_s > 0.0:
+        waits_s = [bucket.wait_s(amount, now_s) for _, bucket in buckets]
+        if (wait_s := max(waits_s)) > 0.0:
+            (_, of_user, kind), bucket = buckets[waits_s.index(wait_s)]
             raise RateLimited(
-                _refusal(kind, bucket.per_minute, amount, wait_s, of_user=of_user),
-                reason=f"{'user_' if of_user else ''}{kind}_per_minute",
+                _refusal(kind, bucket.per_minute, amount, wait_s, of_user=of_user is not None),
+                reason=f"{'user_' if of_user is not None else ''}{kind}_per_minute",
                 retry_after_s=None if wait_s == math.inf else wait_s,
                 headers=self.headers(tenant, user or ""),
                 may_retry=wait_s < math.inf,
@@ -166,28 +185,17 @@ class Rates:
             each.take(amount)
             self._changed.add(key)
 
-    def _buckets(self, tenant: str, user: str, kind: Kind) -> Iterator[tuple[Key, Bucket]]:
+    def _buckets(self, tenant: str, user: str, kind: Kind) -> list[tuple[Key, Bucket]]:
         keys: tuple[Key, ...] = ((tenant, None, kind), (tenant, user, kind))
-        for key in keys:
-            if (bucket := self._find(key)) is not None:
-                yield key, bucket
+        return [(key, bucket) for key in keys if (bucket := self._find(key)) is not None]
 
-    def _known(self, key: Key) -> Bucket | None:
+    def _peek(self, key: Key) -> Bucket | None:
         return self._tenants.get(key) if key[1] is None else self._users.get(key)
 
     def _find(self, key: Key) -> Bucket | None:
         """The bucket, begun if need be; None where the config sets no limit."""
         tenant, user, kind = key
-        if (config := self._configs.get(tenant)) is None:
-            return None
-        if user is None:
-            per_minute = (
-                config.requests_per_minute if kind == "requests" else config.tokens_per_minute
-            )
-        elif kind == "requests":
-            per_minute = config.user_requests_per_minute
-        else:
-            per_minute = config.user_tokens_per_minute
+        per_minute = self._limits.get((tenant, user is not None, kind))
         if per_minute is None:
             return None
         held = self._tenants if user is None else self._users
@@ -200,6 +208,13 @@ class Rates:
         if user is not None:
             self._users.move_to_end(key)
         return bucket
+
+
+def _limits(config: TenantConfig) -> Iterator[tuple[bool, Kind, float | None]]:
+    yield False, "requests", config.requests_per_minute
+    yield False, "tokens", config.tokens_per_minute
+    yield True, "requests", config.user_requests_per_minute
+    yield True, "tokens", config.user_tokens_per_minute
 
 
 def duration(seconds: float) -> str:

@@ -439,3 +439,37 @@ async def test_no_tenant_waits_behind_anothers_flood(start: Start) -> None:
         assert (await quiet).status == 200
         assert admission.waiting("interactive") > 40
         assert {answer.status for answer in await asyncio.gather(*flood)} == {200}
+
+
+async def test_many_who_follow_one_without_money_are_refused_at_once(start: Start) -> None:
+    """Each hears so for itself, and none of them begins it all again for the others."""
+    async with AsyncExitStack() as stack:
+        sidecar, vendor = await paying(start, stack, "budget_usd = 0.00001\n")
+        answers = await told(sidecar, [SUM] * 60, model="large", max_tokens=100)
+        assert {answer.status for answer in answers} == {429}
+        assert not vendor.asked
+        exposition = sidecar.lasting.metrics.exposition().decode()
+        assert 'sidecar_requests_refused_total{reason="budget",tenant="shop"} 60.0' in exposition
+
+
+async def test_an_answer_sent_back_to_be_mended_is_reserved_too(start: Start) -> None:
+    """The reservation covers both calls; without a schema to hold it to, one."""
+    async with AsyncExitStack() as stack:
+        sidecar, vendor = await paying(start, stack, "budget_usd = 1.0\n")
+        vendor.hold.clear()
+        reserved: list[Decimal] = []
+        schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+        for fields in ({}, {"response_format": schema}):
+            before = committed(sidecar)[1]
+            asking = asyncio.create_task(
+                sidecar.ask(SUM, KEY, model="large", max_tokens=100, **fields)
+            )
+            await until_asked(vendor, len(reserved) + 1)
+            reserved.append(committed(sidecar)[1] - before)
+            stack.callback(asking.cancel)
+        assert reserved[1] > 2 * reserved[0]
+        vendor.hold.set()
+        while committed(sidecar)[1]:
+            await asyncio.sleep(0.001)
+        assert committed(sidecar)[0] == vendor.billed_usd
+        assert len(vendor.asked) == 3
