@@ -18,6 +18,7 @@ from router.decision import AnswerView, Task
 from router.signals import conclusion, normalised
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.onnx import OnnxEncoder
+from sidecar.sealing import AesGcm
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import (
     AttemptRecord,
@@ -161,18 +162,19 @@ def _tier3_file(path: Path) -> Iterator[Example]:
         raise DataError(f"{path}, line {number}: no tier3 row: {fault!r}") from fault
 
 
-def read_traffic(folder: Path, encoder_id: str) -> list[Example]:
+def read_traffic(folder: Path, encoder_id: str, cipher: AesGcm | None = None) -> list[Example]:
     """Every request of the log that somebody spoke of, with what was said as its labels.
 
     A score speaks of the served tier's answer. A right answer, if given, labels every attempt by
-    comparing conclusions. The last word counts. Feedback of another tenant counts for nothing.
+    comparing conclusions. The last word counts. Feedback of another tenant counts for nothing. An
+    answer that broke a rule of the operator's was wrong. `cipher` opens what is sealed.
 
     Raises:
         TrafficError: There is no log there, or a record is none that this version knows.
     """
     requests: dict[tuple[str, str], RequestRecord] = {}
     feedback: dict[tuple[str, str], FeedbackRecord] = {}
-    for record in read_folder(folder):
+    for record in read_folder(folder, cipher):
         key = (record.tenant, record.request_id)
         if isinstance(record, FeedbackRecord):
             feedback[key] = record
@@ -212,6 +214,8 @@ def _labelled(request: RequestRecord, told: FeedbackRecord, encoder_id: str) -> 
 
 
 def _label(attempt: AttemptRecord, served_tier: str, told: FeedbackRecord) -> float | None:
+    if attempt.guardrail:
+        return 0.0  # whatever it said: it broke a rule of the operator's
     if attempt.tier == served_tier and told.score is not None:
         return min(1.0, max(0.0, told.score))
     if told.correct_answer and attempt.answer:

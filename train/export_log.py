@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from sidecar.sealing import AesGcm
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import to_map, unpacked_vector
 from train.errors import DataError
+from train.keys import add_key, find_cipher
 
 HELP: Final = "the traffic log as JSON Lines or Parquet"
 GROUP: Final = 10_000
@@ -29,7 +31,7 @@ _TEXT: Final = (
     "kind", "request_id", "tenant", "namespace", "user", "alias", "question", "system",
     "partition", "encoder_id", "cache", "cache_reason", "entry_tier", "decision_reason",
     "served_tier", "served_model", "degraded", "error", "cost_usd", "saved_usd", "artifact",
-    "config", "version", "correct_answer", "comment", *_NESTED,
+    "config", "version", "guardrail", "correct_answer", "comment", *_NESTED,
 )  # fmt: skip
 _NUMBERS: Final = (
     "at", "similarity", "risk", "propensity", "quality", "confidence", "latency_ms", "overhead_ms",
@@ -42,13 +44,14 @@ SCHEMA: Final = pa.schema(
     + [(name, pa.float64()) for name in _NUMBERS]
     + [(name, pa.int64()) for name in _COUNTS]
     + [("stream", pa.bool_()), ("vector", pa.list_(pa.float32()))]
-    + [(name, pa.list_(pa.string())) for name in ("tags", "allowed")]
+    + [(name, pa.list_(pa.string())) for name in ("tags", "allowed", "overrides")]
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("--traffic", type=Path, required=True, metavar="DIR")
+    add_key(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl|.parquet")
 
 
@@ -57,20 +60,26 @@ def run(args: argparse.Namespace) -> int:
     writers = {".jsonl": write_jsonl, ".parquet": write_parquet}
     if args.out.suffix not in writers:
         raise DataError(f"--out must end in .jsonl or .parquet, is {args.out.name}")
-    rows = iter(tqdm(read_rows(args.traffic), desc="records", unit="", delay=1))
+    rows = iter(
+        tqdm(
+            read_rows(args.traffic, find_cipher(args.traffic_key)), desc="records", unit="", delay=1
+        )
+    )
     count = writers[args.out.suffix](rows, args.out)
     told = {"records": count, "out": str(args.out)}
     print(json.dumps(told) if args.json else f"wrote {count} records to {args.out}")
     return 0
 
 
-def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
+def read_rows(folder: Path, cipher: AesGcm | None = None) -> Iterator[dict[str, Any]]:
     """Each record as plain values, its vector as a list of floats (empty if it has none).
+
+    `cipher` opens what is sealed.
 
     Raises:
         TrafficError: There is no such folder, or a record is none that this version knows.
     """
-    for record in read_folder(folder):
+    for record in read_folder(folder, cipher):
         row = to_map(record)
         if "vector" in row:
             vector = unpacked_vector(row["vector"])

@@ -28,6 +28,7 @@ from train.dataset import (
     vectors_of,
 )
 from train.errors import DataError
+from train.keys import add_key, find_cipher
 from train.learn import Crossed, CrossedEstimator, learn, rowset
 from train.replay import Remembering, ladder_of, replay, tiers_of
 
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, nargs="+", metavar="FILE", help="tier3 rows (.gz too)")
     source.add_argument("--traffic", type=Path, metavar="DIR", help="the log, feedback as labels")
+    add_key(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="artifact's folder")
     parser.add_argument(
         "--parent", type=Path, default=DEFAULT, help="artifact to shift (with --traffic)"
@@ -132,7 +134,7 @@ def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
     """The parent, shifted by what the log's labels say."""
     parent = Artifact.load(args.parent)
     parent.check_encoder(encoder.encoder_id)
-    examples = read_traffic(args.traffic, encoder.encoder_id)
+    examples = read_traffic(args.traffic, encoder.encoder_id, find_cipher(args.traffic_key))
     known = shift.keep_known(examples, parent.tiers)
     if not known:
         raise DataError(f"no feedback in {args.traffic} speaks of a tier of {parent.tiers}")

@@ -11,14 +11,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final, Protocol
 
 import msgpack
 
-from sidecar.traffic.reader import SUFFIX, log_files
+from sidecar.sealing import cipher_of
+from sidecar.traffic.reader import SUFFIX, log_files, place
 from sidecar.traffic.record import Record, RequestRecord, to_map
 from sidecar.traffic.redaction import Redaction
 
@@ -40,9 +41,11 @@ class TrafficConfig:
         redact: Names of PATTERNS, regular expressions, or `all` to drop every text.
         rotate_bytes: Size at which a new file is begun.
         keep_days: Days after which a file is deleted.
+        key: Of 32 bytes, as hex or base64, better as `env:NAME`: records are sealed with it; empty
+            writes them as they are.
 
     Raises:
-        ValueError: A value lies outside its range, or a pattern cannot be read.
+        ValueError: A value lies outside its range, or a pattern or the key cannot be read.
     """
 
     dir: str = ""
@@ -50,6 +53,7 @@ class TrafficConfig:
     redact: tuple[str, ...] = ()
     rotate_bytes: int = 64 * 1024 * 1024
     keep_days: float = 30.0
+    key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.sample <= 1.0:
@@ -57,6 +61,7 @@ class TrafficConfig:
         if self.rotate_bytes <= 0 or self.keep_days <= 0:
             raise ValueError("rotate_bytes and keep_days must be positive")
         Redaction(self.redact)  # refuses a pattern that cannot be read
+        cipher_of(self.key)  # refuses what is no key
 
 
 class Hook(Protocol):
@@ -78,7 +83,9 @@ class TrafficWriter:
         # Appending to a deque needs no lock, and wakes nobody: the thread looks by itself.
         self._waiting: deque[Record] = deque()
         self._is_over = threading.Event()
+        self._cipher = cipher_of(config.key)
         self._file: IO[bytes] | None = None
+        self._place = Path(), 0  # the open file, and the records in it
         self._thread = threading.Thread(target=self._run, name="traffic-log", daemon=True)
 
     def start(self) -> None:
@@ -110,7 +117,8 @@ class TrafficWriter:
         records = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             for record in records:
-                self._open_file().write(self._packed(record))
+                file = self._open_file()
+                file.write(self._packed(record))
             if self._file is not None:
                 self._file.flush()
         except OSError:
@@ -121,6 +129,10 @@ class TrafficWriter:
 
     def _packed(self, record: Record) -> bytes:
         packed: bytes = msgpack.packb(self._redaction.applied(to_map(record)), use_bin_type=True)
+        if self._cipher is not None:
+            path, number = self._place
+            packed = msgpack.packb(self._cipher.seal(packed, place(path, number)))
+            self._place = path, number + 1
         return packed
 
     def _open_file(self) -> IO[bytes]:
@@ -133,6 +145,7 @@ class TrafficWriter:
             name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f") + SUFFIX
             self._file = (folder / name).open("xb")
             (folder / name).chmod(0o600)
+            self._place = folder / name, 0
         return self._file
 
     def _forget_old(self, folder: Path) -> None:

@@ -8,6 +8,8 @@ import msgpack
 import pyarrow.parquet as pq
 import pytest
 
+from sidecar.sealing import AesGcm
+from sidecar.traffic.reader import place
 from sidecar.traffic.record import AttemptRecord, FeedbackRecord, Record, RequestRecord, to_map
 from train.__main__ import NOT_BUILT, main
 
@@ -47,3 +49,23 @@ def test_log_is_exported_whole(ending: str, tmp_path: Path) -> None:
         assert table[0]["tags"] == ["a"]
     else:
         assert len(out.read_text().splitlines()) == 2
+
+
+def test_a_sealed_log_is_exported_with_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key comes from the environment; a missing or a wrong one is said, and nothing written."""
+    log, out = tmp_path / "log", tmp_path / "out.jsonl"
+    log.mkdir()
+    path = log / "1.msgpack"
+    sealed = AesGcm("00" * 32).seal(
+        msgpack.packb(to_map(RequestRecord(request_id="1", at=1.0, tenant="t"))), place(path, 0)
+    )
+    path.write_bytes(msgpack.packb(sealed))
+    words = ["export-log", "--traffic", str(log), "--out", str(out)]
+    monkeypatch.setenv("RIGHT", "00" * 32)
+    monkeypatch.setenv("WRONG", "11" * 32)
+    for key in ([], ["env:WRONG"], ["env:NOT_SET"], ["00" * 32]):
+        assert main([*words, *(["--traffic-key", *key] if key else [])]) == 2
+    assert main([*words, "--traffic-key", "env:RIGHT"]) == 0
+    assert len(out.read_text().splitlines()) == 1

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sidecar.chat import parse
 from sidecar.errors import RequestRefused
 from sidecar.guardrails.guardrails import AnswerGuard, Guardrails
-from sidecar.patterns import MAX_TEXT_CHARACTERS, Patterns
 from sidecar.guardrails.rules import RULES, GuardrailsConfig
 from sidecar.guardrails.schemas import MAX_SCHEMA_BYTES, SchemaUnusable, misfit
+from sidecar.patterns import MAX_TEXT_CHARACTERS, Patterns
 
 SCHEMA = {
     "type": "object",

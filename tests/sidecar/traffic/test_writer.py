@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.errors import TrafficError
+from sidecar.sealing import AesGcm
 from sidecar.traffic.reader import log_files, read_folder
 from sidecar.traffic.record import AttemptRecord, FeedbackRecord, RequestRecord
 from sidecar.traffic.writer import TrafficConfig, TrafficWriter
@@ -109,6 +111,7 @@ def test_a_folder_that_cannot_be_written_costs_records_and_nothing_else(tmp_path
     [
         pytest.param({"sample": 2.0}, id="sample"),
         pytest.param({"redact": ("(",)}, id="pattern"),
+        pytest.param({"key": "00" * 31}, id="key"),
         pytest.param({"keep_days": 0.0}, id="days"),
     ],
 )
@@ -116,3 +119,29 @@ def test_a_config_out_of_range_is_refused(fields: dict[str, object]) -> None:
     """Before the first record, not at it."""
     with pytest.raises(ValueError, match=r"\w"):
         TrafficConfig(**fields)  # type: ignore[arg-type]
+
+
+KEY = "00" * 32
+
+
+def test_a_sealed_log_is_read_with_its_key_and_no_other(tmp_path: Path) -> None:
+    """What was asked stands nowhere in it; without the key the reader says so, and no more."""
+    write(tmp_path, [request(n, "canary") for n in range(20)], key=KEY, rotate_bytes=1000)
+    write(tmp_path, [request(20, "plain")])
+    *sealed, _ = log_files(tmp_path)
+    assert len(sealed) > 1
+    assert not any(b"canary" in path.read_bytes() for path in sealed)
+    told = list(read_folder(tmp_path, AesGcm(KEY)))
+    assert [record.request_id for record in told] == [str(n) for n in range(21)]
+    for cipher in (None, AesGcm("11" * 32)):
+        with pytest.raises(TrafficError, match="sealed with"):
+            list(read_folder(tmp_path, cipher))
+
+
+def test_a_sealed_record_does_not_open_elsewhere(tmp_path: Path) -> None:
+    """Nobody exchanges two files, or cuts the first records off one."""
+    write(tmp_path, [request(1), request(2)], key=KEY)
+    (path,) = log_files(tmp_path)
+    path.rename(tmp_path / f"other{path.suffix}")
+    with pytest.raises(TrafficError, match="another key"):
+        list(read_folder(tmp_path, AesGcm(KEY)))
