@@ -377,3 +377,11 @@ async def test_a_drilled_stream_breaks_after_its_first_words() -> None:
         await Bench(FakeUpstream("four")).tier.ask(
             errand(publish=lambda _: None, drill=Drill(kind="broken-stream"))
         )
+
+
+async def test_a_slow_drill_keeps_to_the_callers_deadline() -> None:
+    """It delays the call, and the deadline ends it as it would a slow upstream."""
+    upstream = FakeUpstream("4")
+    with pytest.raises(UpstreamTooSlow):
+        await Bench(upstream).tier.ask(errand(budget_s=0.01, drill=Drill(kind="slow")))
+    assert upstream.asked == []
