@@ -105,6 +105,18 @@ def test_all_faults_come_at_once_each_with_its_path() -> None:
             "more than cache.max_bytes",
             id="quotas",
         ),
+        pytest.param("[server]\nqueue_timeout_s=-1", "queue_timeout_s", id="queue-timeout"),
+        pytest.param("[admission]\nanswer_tokens=0", "answer_tokens", id="answer-tokens"),
+        pytest.param(
+            '[[tenants]]\nname="t"\nkeys=["k"]\npriority="urgent"',
+            "tenants[0].priority: must be one of interactive, batch",
+            id="priority",
+        ),
+        pytest.param(
+            '[[tenants]]\nname="t"\nkeys=["k"]\nrequests_per_minute=0',
+            "requests_per_minute must be positive",
+            id="no-rate",
+        ),
         pytest.param('[[tenants]]\nname="t"\nkeys=["env:NO_SUCH_NAME"]', "NO_SUCH_NAME", id="env"),
     ],
 )
@@ -113,6 +125,13 @@ def test_what_no_section_sees_alone_is_seen(extra: str, fault: str) -> None:
     told = faults(GOOD + extra)
     assert len(told) == 1
     assert fault in told[0]
+
+
+def test_a_budget_where_nothing_has_a_price_is_refused() -> None:
+    """It would hold nothing, and somebody would rely on it."""
+    free = GOOD.replace("price_in_usd_per_mtok = 0.1", "")
+    told = faults(free + '[[tenants]]\nname = "t"\nkeys = ["k"]\nbudget_usd = 1')
+    assert told == ["tenants[0]: a budget holds nothing as long as no tier has a price"]
 
 
 def test_what_asks_for_nothing_is_let_pass() -> None:
