@@ -222,7 +222,7 @@ class Keeper:
 
     async def tally(self, selector: Selector) -> Tally:
         """What `selector` names. Looks at every entry, a few at a time."""
-        named = [entry async for entry in self._all() if selector.covers(entry)]
+        named = [e async for some in self._slices() for e in some if selector.covers(e)]
         if self._below is not None:
             try:
                 entries, size_bytes = await self._below.sizes(selector)
@@ -246,20 +246,24 @@ class Keeper:
 
     async def _carry_out(self, mark: Mark) -> bool:
         try:
-            async for entry in self._all():
-                if entry.epoch < mark.epoch and mark.selector.covers(entry):
-                    self.forget(entry.entry_id)
+            async for some in self._slices():
+                named = [e for e in some if e.epoch < mark.epoch and mark.selector.covers(e)]
+                for entry in named:
+                    self._store.remove(entry.entry_id)
+                self._unindex([Gone(entry.entry_id, entry.partition) for entry in named])
+                if self._below is not None:
+                    self._below.is_gone(entry.entry_id for entry in named)
         finally:
             self._sweeping -= 1
         return self._below is not None and await self._below.mark(mark)
 
-    async def _all(self) -> AsyncIterator[Entry]:
-        """Every entry of memory that stays for as long as this takes."""
-        for number, entry in enumerate(self._store, start=1):
-            if self._store.peek(entry.entry_id) is entry:
-                yield entry
-            if number % _SWEPT_AT_ONCE == 0:
-                await asyncio.sleep(0)
+    async def _slices(self) -> AsyncIterator[list[Entry]]:
+        """Every entry of memory that stays for as long as this takes, a few at a time."""
+        entries = list(self._store)
+        for begin in range(0, len(entries), _SWEPT_AT_ONCE):
+            some = entries[begin : begin + _SWEPT_AT_ONCE]
+            yield [entry for entry in some if self._store.peek(entry.entry_id) is entry]
+            await asyncio.sleep(0)
 
     def allot(self, quotas: Mapping[str, int]) -> None:
         """Give each tenant the quota that stands here, in bytes, and no other."""

@@ -51,7 +51,7 @@ _SWEEP_S: Final = 60.0
 _AT_ONCE: Final = 512
 """Chosen: expired rows that leave in one transaction, 10 ms of the writer's thread."""
 
-_IDS_AT_ONCE: Final = 2_000
+_IDS_AT_ONCE: Final = 1_000
 """Chosen: ids looked at in one transaction for those that an invalidation names."""
 
 
@@ -243,6 +243,11 @@ class Persistence:
             self._departing[one.entry_id] = one
             self._waiting.append(one.entry_id)
             self._has_work.set()
+
+    def is_gone(self, entry_ids: Iterable[EntryId]) -> None:
+        """An invalidation took these out of memory; its mark takes them off the disk."""
+        for entry_id in entry_ids:
+            self._lost.discard(entry_id)
 
     def stays_in_memory(self, entry_id: EntryId) -> None:
         """The disk let go of this one, and memory did not: it is written again when it must be."""

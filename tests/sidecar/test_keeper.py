@@ -110,9 +110,9 @@ class Kept:
         return self.keeper
 
     def build(self, disk: DiskStore | None) -> Keeper:
-        below = None
+        self.below = None
         if disk is not None:
-            below = Persistence(
+            self.below = Persistence(
                 disk=disk,
                 reader=DiskReader.open(self.path, "encoder"),
                 write_thread=self.thread,
@@ -121,13 +121,18 @@ class Kept:
                 budget_s=60.0,
             )
         return Keeper(
-            store=self.store, index=self.index, owner=self.owner, below=below, hook=self.hook
+            store=self.store, index=self.index, owner=self.owner, below=self.below, hook=self.hook
         )
 
     async def written(self) -> None:
         """Wait until the disk has all changes."""
         assert self.keeper.is_persisted
         await self.keeper.tally(EVERYTHING)
+
+    async def carried_out(self) -> None:
+        """Wait until what invalidations named is off the disk."""
+        assert self.below is not None
+        await self.below.carry_out()
 
     async def found(self, entry: Entry) -> Entry | None:
         """What a caller would get under its key."""
@@ -215,6 +220,7 @@ async def test_what_is_invalidated_leaves_no_ghost(tmp_path: Path) -> None:
         keeper.keep(named(number, tag="odd" if number % 2 else "even"))
     assert await keeper.invalidate(Selector("tag", "odd"))
     assert {one.entry_id for one in made.store} == made.index.ids == {2, 4}
+    await made.carried_out()
     await keeper.close()
     disk = DiskStore.open(made.path, "encoder")
     assert [one.entry_id for one in disk.load(0.0)] == [2, 4]
@@ -269,6 +275,7 @@ async def test_thousands_that_leave_at_once_leave_no_ghost(tmp_path: Path) -> No
     made.owner.is_full = False
     keeper.keep(named(20_000, epoch=keeper.epochs.now))
     assert made.index.ids == {20_000}
+    await made.carried_out()
     await keeper.close()
     disk = DiskStore.open(made.path, "encoder")
     assert [one.entry_id for one in disk.load(0.0)] == [20_000]
