@@ -26,6 +26,9 @@ class Task:
             between, the whole cost-quality curve.
         budget_usd: What this request may cost in all; None if the caller set no limit.
         is_live: The answer is to be relayed as it comes, so that one tier is asked and no more.
+        price: Points of quality that a dollar must buy, where a goal is held; None: as `quality`
+            says.
+        kept_place: The tier that the conversation had; None if it is to be chosen afresh.
     """
 
     text: str
@@ -36,6 +39,8 @@ class Task:
     quality: float
     budget_usd: float | None = None
     is_live: bool = False
+    price: float | None = None
+    kept_place: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +52,8 @@ class Decision:
         probabilities: For each place on the ladder, the calibrated chance that this tier's answer
             suffices; empty if nothing was estimated (pinned, no artifact, no vector).
         reason: One of a closed set of words, for the metric label: `pinned`, `only_one`, `policy`,
-            `explored`, `default` (no artifact or no vector).
+            `explored`, `sticky` (the conversation's tier), `rule`, `default` (no artifact or no
+            vector).
         detail: The numbers behind it in words, for the debug header.
         propensity: Probability with which this entry tier was drawn, in (0, 1]; 1 unless explored.
         final: True if no answer of the entry tier could make escalation pay: then a stream is

@@ -21,6 +21,7 @@ from typing import Final, Literal
 import numpy as np
 
 from router.artifact import Artifact
+from router.budget import Goal, Range
 from router.calibration import LEAST
 from router.confidence import hard_failure, is_judgeable
 from router.decision import AnswerView, Decision, Judgement, Task
@@ -56,6 +57,12 @@ class RouterConfig:
         artifact: Folder of the artifact; empty is the one that comes with the code.
         streams: `live` relays a stream as it comes, from the one tier that the question calls for;
             `held` asks as for any other request, and begins to stream when the answer stands.
+        budget_usd_per_1k: See `router.budget.Goal`, as for the two below; 0 is unset. Where a goal
+            is held, `quality` is the point where it begins.
+        quality_floor: See there.
+        usd_per_right_answer: See there.
+        sticky_sessions: A conversation keeps its tier unless another gains more than the margin.
+        sticky_margin: In points of quality, costs weighed in.
 
     Raises:
         ValueError: A value is out of its range.
@@ -68,11 +75,29 @@ class RouterConfig:
     # Chosen: who asks for a stream asks for the first word soon. Measured: routing on the question
     # alone costs .005 of the curve's area (docs/router.md); holding back, the whole answer's time.
     streams: Literal["live", "held"] = "live"
+    budget_usd_per_1k: float = 0.0
+    quality_floor: float = 0.0
+    usd_per_right_answer: float = 0.0
+    sticky_sessions: bool = False
+    # Chosen: a tenth more right answers is worth what a change costs: the vendor's prompt cache of
+    # the turns so far, and a voice that changes in the middle of a conversation.
+    sticky_margin: float = 0.1
 
     def __post_init__(self) -> None:
         quality_of(self.quality)
+        self.goal()  # refuses two goals, and negative ones
+        if not 0.0 <= self.sticky_margin <= 1.0:
+            raise ValueError(f"sticky_margin must lie in [0, 1], is {self.sticky_margin}")
         if not 0.0 <= self.exploration <= 1.0:
             raise ValueError(f"exploration must lie in [0, 1], is {self.exploration}")
+
+    def goal(self) -> Goal:
+        """What is to be held for those who have no goal of their own."""
+        return Goal(
+            budget_usd_per_1k=self.budget_usd_per_1k,
+            quality_floor=self.quality_floor,
+            usd_per_right_answer=self.usd_per_right_answer,
+        )
 
 
 def quality_of(told: float | str) -> float:
@@ -126,6 +151,17 @@ class Router:
         table = self._artifact
         return float(np.expm1(np.interp(quality, table.quality, np.log1p(table.price))))
 
+    @property
+    def prices(self) -> Range | None:
+        """Between which prices of quality anything changes; None without an artifact."""
+        if self._artifact is None:
+            return None
+        told = self._artifact.price[self._artifact.price > 0.0]
+        return Range(float(told.min()) / 10.0, float(told.max()))
+
+    def _price(self, task: Task) -> float:
+        return self.price_of_quality(task.quality) if task.price is None else task.price
+
     def decide(self, task: Task, dice: float = 1.0) -> Decision:
         """The tier to ask first; `dice` is one uniform draw in [0, 1), for exploration."""
         if len(task.allowed) == 1:
@@ -133,21 +169,44 @@ class Router:
         estimate = self.estimator.estimate(task, {}) if self.estimator else None
         if estimate is None:
             return Decision(entry=self._default_place(task), probabilities=(), reason="default")
-        price = self.price_of_quality(task.quality)
+        price = self._price(task)
         payable = _payable(task.allowed, estimate, task.budget_usd)
-        chosen = _best(payable, estimate, price, longest=1 if task.is_live else None)[0]
-        entry, share = chosen, self._config.exploration
-        if dice < share:
-            entry = payable[int(dice / share * len(payable))]
+        longest = 1 if task.is_live else None
+        chosen = _best(payable, estimate, price, longest)[0]
+        share, kept = self._config.exploration, task.kept_place
+        reason = "policy"
+        if kept in payable:
+            # Within a conversation nothing is drawn: it would bounce for no reason of its own.
+            share = 0.0
+            if chosen != kept and self._is_worth_staying(kept, payable, estimate, price, longest):
+                chosen, reason = kept, "sticky"
+        entry = payable[int(dice / share * len(payable))] if dice < share else chosen
         propensity = share / len(payable) + (1.0 - share) * (entry == chosen)
         return Decision(
             entry=entry,
             probabilities=estimate.right,
-            reason="policy" if entry == chosen else "explored",
+            reason=reason if entry == chosen else "explored",
             detail=_told(estimate, price),
             propensity=propensity,
             final=task.is_live or _is_final(entry, task.allowed, estimate, price),
         )
+
+    def _is_worth_staying(
+        self,
+        kept: int,
+        payable: list[int],
+        estimate: Estimate,
+        price: float,
+        longest: int | None,
+    ) -> bool:
+        """To begin elsewhere gains no more than the margin over beginning at `kept`."""
+        if price == math.inf:
+            return False
+        worths = {True: -math.inf, False: -math.inf}
+        for plan in _plans(payable, estimate, longest):
+            worth = _worth(estimate.gain[plan], plan, estimate, price)
+            worths[plan[0] == kept] = max(worths[plan[0] == kept], worth)
+        return worths[False] - worths[True] <= self._config.sticky_margin
 
     def judge(self, task: Task, decision: Decision, answers: Mapping[int, AnswerView]) -> Judgement:
         """Whether to serve one of the answers held, keyed by place, or which tier to ask next."""
@@ -162,7 +221,7 @@ class Router:
         step, reason = self._next(task, decision, answers=answers, estimate=estimate)
         words = [f"{self._ladder[p].name} {failures[p]}" for p in answers if failures[p]]
         if estimate:
-            words.append(_told(estimate, self.price_of_quality(task.quality)))
+            words.append(_told(estimate, self._price(task)))
         return Judgement(
             best=best,
             confidence=confidence,
@@ -189,7 +248,7 @@ class Router:
         payable = self._still_payable(task, answers, above, estimate)
         if not payable:
             return None, "too_dear"
-        price = self.price_of_quality(task.quality)
+        price = self._price(task)
         if has_failed:
             # Nothing that is held can be served: the best tier above, whether or not it pays.
             return (_best(payable, estimate, price)[0] if estimate else payable[0]), "hard_failure"
@@ -253,12 +312,17 @@ def _best(
 
     Plans of more than `longest` tiers are left out, if it is given.
     """
-    able = set(places)
+    able = list(places)
     if price == math.inf:
         return (min(able, key=lambda place: (estimate.cost_usd[place], place)),)
-    plans = [plan for plan in estimate.gain if able.issuperset(plan)]
-    plans = [plan for plan in plans if longest is None or len(plan) <= longest]
+    plans = _plans(able, estimate, longest)
     return max(plans, key=lambda plan: _worth(estimate.gain[plan], plan, estimate, price))
+
+
+def _plans(places: Iterable[int], estimate: Estimate, longest: int | None) -> list[Plan]:
+    able = set(places)
+    plans = [plan for plan in estimate.gain if able.issuperset(plan)]
+    return [plan for plan in plans if longest is None or len(plan) <= longest]
 
 
 def _is_final(entry: int, allowed: Iterable[int], estimate: Estimate, price: float) -> bool:

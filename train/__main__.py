@@ -22,6 +22,7 @@ VERBS: Final = {
     "fit": "train.fit",
     "evaluate": "train.evaluate",
     "report": "train.report",
+    "budget": "train.pacing",
     "export-log": "train.export_log",
     "encoder": "train.encoder",
     "cache": "train.cache",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,25 +62,30 @@ def replay(
 ) -> Replayed:
     """Every example through `decide`, the cascade and `judge`, at one point of the curve."""
     rows = [
-        _climb(router, ladder, example, vector, quality)
+        climb(router, ladder, example, example.task(vector, len(ladder), quality))
         for example, vector in zip(examples, vectors, strict=True)
     ]
     correct, cost, served, asked, confidence = (
-        np.array(column) for column in zip(*rows, strict=True)
+        np.array(column) for column in list(zip(*rows, strict=True))[:5]
     )
     return Replayed(
         correct=correct, cost_usd=cost, served=served, asked=asked, confidence=confidence
     )
 
 
-def _climb(
-    router: Router,
-    ladder: Ladder,
-    example: Example,
-    vector: NDArray[np.float32],
-    quality: float,
-) -> tuple[float, float, int, int, float]:
-    task = example.task(vector, len(ladder), quality)
+class Climbed(NamedTuple):
+    """What came of one row: the fields of `Replayed`, in its order, and what was foretold."""
+
+    correct: float
+    cost_usd: float
+    served: int
+    asked: int
+    confidence: float
+    foretold: tuple[float, ...]
+
+
+def climb(router: Router, ladder: Ladder, example: Example, task: Task) -> Climbed:
+    """One example through `decide`, the cascade and `judge`."""
     decision: Decision = router.decide(task)
     cascade = Cascade(entry=decision.entry, allowed=task.allowed)
     held: dict[int, AnswerView] = {}
@@ -93,7 +99,14 @@ def _climb(
         event = Event.CONFIDENT if judgement.next_place is None else Event.DOUBTFUL
         step = cascade.after(event, judgement.next_place)
     label = example.answers[ladder[judgement.best].name].correct
-    return (label or 0.0), spent, judgement.best, len(held), judgement.confidence
+    return Climbed(
+        correct=label or 0.0,
+        cost_usd=spent,
+        served=judgement.best,
+        asked=len(held),
+        confidence=judgement.confidence,
+        foretold=decision.probabilities,
+    )
 
 
 def tiers_of(examples: Sequence[Example]) -> tuple[str, ...]:
