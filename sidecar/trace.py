@@ -15,6 +15,9 @@ from cache.guard import NAMES
 MAX_BYTES: Final = 4_096
 """Chosen: servers before us commonly take 8 KiB of headers in all."""
 
+MAX_NEAR: Final = 10
+"""Chosen: entries told; more than twice as many as are looked at unless the operator wants more."""
+
 _MAX_DETAIL: Final = 120
 
 
@@ -27,7 +30,7 @@ def trace(looked: Hit | Miss | None) -> str:
     if looked is None or looked.found is None:
         return ""
     found = looked.found
-    near = [_told(one) for one in found.judged]
+    near = [_told(one) for one in found.judged[:MAX_NEAR]]
     left = len(near)
     while True:
         told = _dumped({**_decided(looked, found), "near": near})

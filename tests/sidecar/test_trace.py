@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cache.entry import Candidate, Found, Hit, Judged, Miss, MissReason
 from cache.facets import facets
 from cache.guard import NAMES, Comparison, compare
-from sidecar.trace import MAX_BYTES, trace
+from sidecar.trace import MAX_BYTES, MAX_NEAR, trace
 from tests.sidecar.test_lookup import ENTRY
 
 KEPT, ASKED = "What is 12 plus 7?", "What is 12 plus 8?"
@@ -57,4 +57,4 @@ def test_it_is_ascii_and_fits(near: int, veto: str, detail: str) -> None:
     assert "\n" not in text
     assert len(text) <= MAX_BYTES
     told = json.loads(text)
-    assert len(told["near"]) == near or len(text) > MAX_BYTES / 2
+    assert len(told["near"]) == min(near, MAX_NEAR) or len(text) > MAX_BYTES / 2
