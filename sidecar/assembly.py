@@ -60,6 +60,7 @@ from sidecar.replicas.fleet import Fleet
 from sidecar.replicas.hedge import Hedge
 from sidecar.replicas.replicas import Replicas
 from sidecar.replies import Replies
+from sidecar.sealing import cipher_of
 from sidecar.storage import build_storage
 from sidecar.targets import Targets
 from sidecar.telemetry.metrics import Metrics
@@ -263,7 +264,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         bound=config.semantic.max_false_hit_rate,
         risk_limit=index.statistics().risk_limit or 0.0,
     )
-    notebook = Notebook(trust=trust, hook=metrics, logger=logger)
+    notebook = Notebook(trust=trust, hook=metrics, logger=logger, cipher=cipher_of(config.disk.key))
     stack.push_async_callback(notebook.close)
     if config.disk.path:
         path = Path(config.disk.path + SUFFIX)

@@ -28,6 +28,7 @@ from cache.stores.exchange import exported, imported, merged, newcomers
 from sidecar import growthbench
 from sidecar.config import Config, load_config
 from sidecar.errors import ConfigError
+from sidecar.sealing import AesGcm, cipher_of
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -83,8 +84,9 @@ def run(args: argparse.Namespace) -> int:
             return warm(args)
         if args.cache_verb == "bench":
             return bench(args)
-        path = _disk_of_one_that_is_down(args)
-        return export(path, args.file) if args.cache_verb == "export" else take_in(path, args.file)
+        path, cipher = _disk_of_one_that_is_down(args)
+        verb = export if args.cache_verb == "export" else take_in
+        return verb(path, args.file, cipher)
     except (CacheError, ConfigError, OSError, ValueError) as fault:
         sys.stderr.write(f"cache {args.cache_verb}: {fault}\n")
         return FAILED
@@ -140,17 +142,17 @@ def _asked(url: str, headers: dict[str, str], body: dict[str, Any]) -> str:
         return f"failed: {type(fault).__name__}"
 
 
-def _disk_of_one_that_is_down(args: argparse.Namespace) -> Path:
-    """The path of the store; refuses to touch it under a sidecar that runs."""
+def _disk_of_one_that_is_down(args: argparse.Namespace) -> tuple[Path, AesGcm | None]:
+    """The path of the store and its key; refuses to touch it under a sidecar that runs."""
     config = load_config(args.config)
     if args.disk is not None:
-        return Path(args.disk)
+        return Path(args.disk), cipher_of(config.disk.key)
     if not config.disk.path:
         raise ConfigError(["cache.disk.path: the config names no disk store; name one with --disk"])
     if _answers(config):
         where = f"{config.server.admin_host}:{config.server.admin_port}"
         raise ConfigError([f"a sidecar answers at {where}: stop it first"])
-    return Path(config.disk.path)
+    return Path(config.disk.path), cipher_of(config.disk.key)
 
 
 def _answers(config: Config) -> bool:
@@ -161,11 +163,11 @@ def _answers(config: Config) -> bool:
         return False
 
 
-def export(path: Path, file: Path) -> int:
-    """Write every entry that may still be served, and the invalidations in force."""
+def export(path: Path, file: Path, cipher: AesGcm | None = None) -> int:
+    """Write every entry that may still be served, and the invalidations in force, in clear."""
     if not path.exists():
         raise ConfigError([f"{path}: there is no disk store"])
-    store = DiskStore.open(path, None)
+    store = DiskStore.open(path, None, cipher=cipher)
     if store.renamed_to is not None:
         raise ConfigError([f"{path}: is none that this version reads, now {store.renamed_to}"])
     count = 0
@@ -178,11 +180,11 @@ def export(path: Path, file: Path) -> int:
     return DONE
 
 
-def take_in(path: Path, file: Path) -> int:
+def take_in(path: Path, file: Path, cipher: AesGcm | None = None) -> int:
     """Keep what the file holds; all of it is read and checked before anything is written."""
     with file.open("rb") as lines:
         exchange = imported(line.rstrip(b"\n") for line in lines)
-    store = DiskStore.open(path, exchange.encoder_id)
+    store = DiskStore.open(path, exchange.encoder_id, cipher=cipher)
     fresh = newcomers(exchange, store.load(time.time()), store.max_entry_id())
     store.write([], [], merged(store.marks(), exchange.marks))
     for begin in range(0, len(fresh), _ROWS):

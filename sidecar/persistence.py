@@ -18,7 +18,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -27,6 +27,7 @@ from cache.epochs import Mark, Selector
 from cache.errors import CacheError
 from cache.stores.disk import DiskStore, Gone
 from cache.stores.reader import DiskReader
+from sidecar.sealing import cipher_of
 
 T = TypeVar("T")
 
@@ -63,9 +64,11 @@ class DiskConfig:
         path: The SQLite file; empty keeps them in memory alone.
         max_bytes: What the file may take; the oldest that are worth least leave.
         budget_s: How long a caller may be kept waiting for it.
+        key: Of 32 bytes, as hex or base64, better as `env:NAME`: what was asked and answered is
+            sealed with it; empty writes it as it is.
 
     Raises:
-        ValueError: The size or the time is too small.
+        ValueError: The size or the time is too small, or the key is none.
     """
 
     path: str = ""
@@ -74,8 +77,10 @@ class DiskConfig:
     # Chosen: a read takes 0.1 ms where the page is in memory and 10 ms on a slow disk; a model's
     # answer takes seconds.
     budget_s: float = 0.05
+    key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
+        cipher_of(self.key)  # refuses what is no key
         if self.max_bytes < 2**20:
             raise ValueError(f"max_bytes must be at least {2**20}, is {self.max_bytes}")
         if self.budget_s <= 0:

@@ -24,6 +24,7 @@ from sidecar.config import Config
 from sidecar.encoder.batcher import Batcher
 from sidecar.keeper import Keeper
 from sidecar.persistence import Persistence
+from sidecar.sealing import cipher_of
 from sidecar.secondlook import second_look
 from sidecar.telemetry.metrics import Metrics
 
@@ -70,7 +71,7 @@ async def build_storage(
     if config.disk.path:
         try:
             disk = await asyncio.get_running_loop().run_in_executor(
-                threads[0], _opened, config, encoder_id
+                threads[0], _opened, config, encoder_id, logger
             )
         except CacheError as fault:
             logger.warning("the cache lives in memory alone: %s", fault)
@@ -127,7 +128,10 @@ async def build_storage(
     return Storage(store, index, keeper)
 
 
-def _opened(config: Config, encoder_id: str) -> _Disk:
+def _opened(config: Config, encoder_id: str, logger: logging.Logger) -> _Disk:
     path = Path(config.disk.path)
-    store = DiskStore.open(path, encoder_id, config.disk.max_bytes)
-    return _Disk(store, *(DiskReader.open(path, encoder_id) for _ in range(3)))
+    key = config.disk.key
+    store = DiskStore.open(path, encoder_id, config.disk.max_bytes, cipher_of(key))
+    if store.renamed_to is not None:
+        logger.warning("the kept answers are of no use here, and put aside: %s", store.renamed_to)
+    return _Disk(store, *(DiskReader.open(path, encoder_id, cipher_of(key)) for _ in range(3)))

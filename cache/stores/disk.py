@@ -28,6 +28,7 @@ from cache.entry import Entry, EntryId
 from cache.epochs import EVERYTHING, Mark, Selector
 from cache.errors import StoreError
 from cache.eviction import worth_usd
+from cache.stores.cipher import Cipher, mark_of
 from cache.stores.rows import GET, PUT, PUT_VECTOR, entry_of, row_of
 from cache.stores.tables import MARK, connected, named, put_aside, translated
 
@@ -68,8 +69,14 @@ class DiskStore:
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, encoder_id: str, max_bytes: int
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        encoder_id: str,
+        max_bytes: int,
+        cipher: Cipher | None = None,
     ) -> None:
+        self._cipher = cipher
         self.path = path
         self._connection = connection
         self.encoder_id = encoder_id
@@ -79,10 +86,17 @@ class DiskStore:
         self.expired = 0
 
     @classmethod
-    def open(cls, path: Path, encoder_id: str | None, max_bytes: int = 2**40) -> DiskStore:
+    def open(
+        cls,
+        path: Path,
+        encoder_id: str | None,
+        max_bytes: int = 2**40,
+        cipher: Cipher | None = None,
+    ) -> DiskStore:
         """The store at `path`, begun if there is none; see `renamed_to`.
 
-        Without an `encoder_id` that of the newest vector is taken.
+        Without an `encoder_id` that of the newest vector is taken. With a `cipher` what was asked
+        and answered is sealed.
 
         Raises:
             StoreError: The folder cannot be written, or another process holds the file.
@@ -90,10 +104,10 @@ class DiskStore:
         renamed_to = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = connected(path)
+            connection = connected(path, mark_of(cipher))
             if connection is None:
                 renamed_to = put_aside(path)
-                connection = connected(path)
+                connection = connected(path, mark_of(cipher))
             if connection is None:
                 raise StoreError(f"{path} is not a sound database though it was just begun")
             page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
@@ -101,7 +115,7 @@ class DiskStore:
         except (sqlite3.Error, OSError) as fault:
             raise StoreError(f"{path} cannot be opened: {fault}") from fault
         made_by = _newest(connection) if encoder_id is None else encoder_id
-        store = cls(path, connection, made_by, max_bytes)
+        store = cls(path, connection, made_by, max_bytes, cipher)
         store.renamed_to = renamed_to
         return store
 
@@ -119,7 +133,7 @@ class DiskStore:
                 last = rows[-1][0]
                 unfit = []
                 for *row, _ in rows:
-                    entry = entry_of(row, self.encoder_id)
+                    entry = entry_of(row, self.encoder_id, self._cipher)
                     if entry is not None and entry.expires_at > now_at:
                         yield entry
                         continue
@@ -139,7 +153,7 @@ class DiskStore:
         Raises:
             StoreError: Nothing was written (disk full, file gone, file held by another).
         """
-        rows = [row_of(entry, self.encoder_id) for entry in puts]
+        rows = [row_of(entry, self.encoder_id, self._cipher) for entry in puts]
         highest = max([row[0] for row in rows] + list(removals), default=0)
         epoch = max([entry.epoch for entry in puts] + [mark.epoch for mark in marks], default=0)
         with translated("written"), self._connection:

@@ -27,6 +27,7 @@ from cache.errors import StoreError
 from cache.learnt import Learnt, Proof
 from cache.rejections import Pair, PairId
 from cache.standing import Memo, Owner, State
+from cache.stores.cipher import Cipher, mark_of
 
 SCHEMA_VERSION: Final = 1
 """Rises with the rows below. An older file is put aside: what it knew is learnt again."""
@@ -56,14 +57,17 @@ class LearntStore:
         dropped: Rows that `load` found torn and deleted.
     """
 
-    def __init__(self, connection: sqlite3.Connection, encoder_id: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, encoder_id: str, cipher: Cipher | None = None
+    ) -> None:
+        self._cipher = cipher
         self._connection = connection
         self._encoder_id = encoder_id
         self.renamed_to: Path | None = None
         self.dropped = 0
 
     @classmethod
-    def open(cls, path: Path, encoder_id: str) -> LearntStore:
+    def open(cls, path: Path, encoder_id: str, cipher: Cipher | None = None) -> LearntStore:
         """The store at `path`, begun if there is none; see `renamed_to`.
 
         Raises:
@@ -72,16 +76,16 @@ class LearntStore:
         renamed_to = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = _connected(path)
+            connection = _connected(path, mark_of(cipher))
             if connection is None:
                 renamed_to = _put_aside(path)
-                connection = _connected(path)
+                connection = _connected(path, mark_of(cipher))
             path.chmod(0o600)  # it holds questions
         except (sqlite3.Error, OSError) as fault:
             raise StoreError(f"{path} cannot be opened: {fault}") from fault
         if connection is None:
             raise StoreError(f"{path} is not a sound database though it was just begun")
-        store = cls(connection, encoder_id)
+        store = cls(connection, encoder_id, cipher)
         store.renamed_to = renamed_to
         return store
 
@@ -97,7 +101,9 @@ class LearntStore:
                 "SELECT rowid, kind, key, value, checksum FROM learnt ORDER BY rowid"
             ).fetchall()
             for rowid, kind, key, value, checksum in rows:
-                if checksum != _checksum(kind, key, value) or not read.took(kind, key, value):
+                is_whole = checksum == _checksum(kind, key, value)
+                packed = self._opened(kind, key, value) if is_whole else None
+                if packed is None or not read.took(kind, key, packed):
                     torn.append((rowid,))
             self._connection.executemany("DELETE FROM learnt WHERE rowid = ?", torn)
             self.dropped += len(torn)
@@ -117,12 +123,18 @@ class LearntStore:
             if value is None:
                 removals.append((kind, key))
             else:
-                packed = msgpack.packb(value, use_bin_type=True)
+                packed = self._sealed(kind, key, msgpack.packb(value, use_bin_type=True))
                 puts.append((kind, key, packed, _checksum(kind, key, packed)))
         with _translated("written"), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany("DELETE FROM learnt WHERE kind = ? AND key = ?", removals)
             self._connection.executemany("INSERT OR REPLACE INTO learnt VALUES (?, ?, ?, ?)", puts)
+
+    def _sealed(self, kind: str, key: bytes, packed: bytes) -> bytes:
+        return packed if self._cipher is None else self._cipher.seal(packed, _place(kind, key))
+
+    def _opened(self, kind: str, key: bytes, value: bytes) -> bytes | None:
+        return value if self._cipher is None else self._cipher.open(value, _place(kind, key))
 
     def close(self) -> None:
         """Fold the log into the file and let go of it.
@@ -227,14 +239,14 @@ def _checksum(kind: str, key: bytes, value: bytes) -> bytes:
     return hashed.digest()
 
 
-def _connected(path: Path) -> sqlite3.Connection | None:
+def _connected(path: Path, mark: int) -> sqlite3.Connection | None:
     """A connection to a sound database of ours, or None if the file is none."""
     # Opened on one thread and used on another, one after the other.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if not is_new and not _is_ours(connection):
+        if not is_new and not _is_ours(connection, mark):
             connection.close()
             return None
         connection.execute("PRAGMA journal_mode = WAL")
@@ -242,7 +254,7 @@ def _connected(path: Path) -> sqlite3.Connection | None:
         with connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID ^ mark}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except sqlite3.OperationalError:
         # Held by another, read-only, disk full: says nothing about what the file holds.
@@ -254,10 +266,15 @@ def _connected(path: Path) -> sqlite3.Connection | None:
     return connection
 
 
-def _is_ours(connection: sqlite3.Connection) -> bool:
+def _place(kind: str, key: bytes) -> bytes:
+    """What a sealed row is bound to."""
+    return kind.encode() + b" " + key
+
+
+def _is_ours(connection: sqlite3.Connection, mark: int) -> bool:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if (application_id, version) != (_APPLICATION_ID, SCHEMA_VERSION):
+    if (application_id, version) != (_APPLICATION_ID ^ mark, SCHEMA_VERSION):
         return False
     return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
 

@@ -15,26 +15,30 @@ import numpy as np
 from cache.entry import Entry, EntryId
 from cache.epochs import Selector
 from cache.index import Rows, encoded
-from cache.stores.rows import GET, entry_of
+from cache.stores.cipher import Cipher
+from cache.stores.rows import GET, entry_of, opened_field
 from cache.stores.tables import connected_to_read, named, translated
 
 
 class DiskReader:
     """One owner thread at a time; as many readers of one file as there are owners."""
 
-    def __init__(self, connection: sqlite3.Connection, encoder_id: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, encoder_id: str, cipher: Cipher | None = None
+    ) -> None:
+        self._cipher = cipher
         self._connection = connection
         self._encoder_id = encoder_id
 
     @classmethod
-    def open(cls, path: Path, encoder_id: str) -> DiskReader:
+    def open(cls, path: Path, encoder_id: str, cipher: Cipher | None = None) -> DiskReader:
         """Of the store at `path`, which a DiskStore has opened.
 
         Raises:
             StoreError: The file cannot be read.
         """
         with translated("opened to read"):
-            return cls(connected_to_read(path), encoder_id)
+            return cls(connected_to_read(path), encoder_id, cipher)
 
     def find(self, fingerprint: bytes) -> tuple[Entry, int] | None:
         """The entry under `fingerprint`, expired or not, and how often it had been used.
@@ -57,7 +61,7 @@ class DiskReader:
     def _read(self, where: str, values: Sequence[bytes | EntryId]) -> list[tuple[Entry, int]]:
         with translated("read"):
             rows = self._connection.execute(f"{GET} WHERE {where}", values).fetchall()
-        read = ((entry_of(row, self._encoder_id), uses) for *row, uses in rows)
+        read = ((entry_of(row, self._encoder_id, self._cipher), uses) for *row, uses in rows)
         return [(entry, uses) for entry, uses in read if entry is not None]
 
     def rows(self, partition: bytes, dim: int, limit: int, after: EntryId = -1) -> Rows | None:
@@ -72,6 +76,8 @@ class DiskReader:
                 " ORDER BY entry_id LIMIT ?",
                 (partition, after, limit),
             ).fetchall()
+        if (cipher := self._cipher) is not None:
+            rows = [(one, opened_field(cipher, one, "vector", v) or b"") for one, v in rows]
         rows = [row for row in rows if len(row[1]) == dim * 2]
         if not rows:
             return None

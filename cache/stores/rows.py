@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import numpy as np
 import orjson
 
 from cache.entry import Entry, Vector
+from cache.stores.cipher import Cipher, place
 
 FIELDS: Final = (
     "entry_id",
@@ -47,10 +49,16 @@ GET: Final = (
 _CHECKSUM_BYTES: Final = 16
 
 
-def row_of(entry: Entry, encoder_id: str) -> tuple[Any, ...]:
+def row_of(entry: Entry, encoder_id: str, cipher: Cipher | None = None) -> tuple[Any, ...]:
     """The values of FIELDS, the checksum over them and the vector, and the vector or None."""
+    question: str | bytes = entry.question
+    body = entry.body
     # Half precision moves a cosine by less than 0.0005 and halves the file's vectors.
     vector = entry.vector.astype("<f2").tobytes() if entry.vector is not None else None
+    if cipher is not None:
+        sealed = partial(_sealed, cipher, entry.entry_id)
+        vector = sealed("vector", vector) if vector is not None else None
+        question, body = sealed("question", entry.question.encode()), sealed("body", body)
     fields = (
         entry.entry_id,
         encoder_id,
@@ -68,14 +76,18 @@ def row_of(entry: Entry, encoder_id: str) -> tuple[Any, ...]:
         str(entry.cost_usd),
         float(entry.created_at),
         float(entry.expires_at),
-        entry.question,
-        entry.body,
+        question,
+        body,
     )
     return (*fields, checksum((*fields, vector)), vector)
 
 
-def entry_of(row: Sequence[Any], encoder_id: str) -> Entry | None:
-    """The entry that such a row holds, None if the row is torn.
+def _sealed(cipher: Cipher, entry_id: int, field: str, data: bytes) -> bytes:
+    return cipher.seal(data, place(entry_id, field))
+
+
+def entry_of(row: Sequence[Any], encoder_id: str, cipher: Cipher | None = None) -> Entry | None:
+    """The entry that such a row holds, None if the row is torn, or does not open.
 
     A vector of another encoder is left out, and with it the meaning.
     """
@@ -83,6 +95,15 @@ def entry_of(row: Sequence[Any], encoder_id: str) -> Entry | None:
     if told != checksum((*fields, vector)):
         return None
     kept = dict(zip(FIELDS, fields, strict=True))
+    if cipher is not None:
+        words = {"question": kept["question"], "body": kept["body"], "vector": vector}
+        opened = {
+            name: opened_field(cipher, kept["entry_id"], name, w) for name, w in words.items()
+        }
+        if opened["question"] is None or opened["body"] is None:
+            return None
+        kept |= {"question": opened["question"].decode(), "body": opened["body"]}
+        vector = opened["vector"]
     is_same_encoder = kept.pop("encoder_id") == encoder_id
     kept["vector"] = _unit(vector) if is_same_encoder and vector is not None else None
     if kept["vector"] is None:
@@ -93,6 +114,11 @@ def entry_of(row: Sequence[Any], encoder_id: str) -> Entry | None:
     except (InvalidOperation, orjson.JSONDecodeError):
         return None
     return Entry(**kept)
+
+
+def opened_field(cipher: Cipher, entry_id: int, field: str, sealed: bytes | None) -> bytes | None:
+    """A sealed field, opened; None if there is none, or it does not open."""
+    return cipher.open(sealed, place(entry_id, field)) if isinstance(sealed, bytes) else None
 
 
 def checksum(fields: Sequence[Any]) -> bytes:

@@ -60,8 +60,10 @@ _NAMED: Final = {
 """What `Selector.covers` compares, by `Selector.by`."""
 
 
-def connected(path: Path) -> sqlite3.Connection | None:
+def connected(path: Path, mark: int = 0) -> sqlite3.Connection | None:
     """A connection to a sound database of ours, begun if there is none; None if the file is none.
+
+    `mark` is that of the key that it is sealed with: see `cache.stores.cipher`.
 
     Raises:
         sqlite3.OperationalError: It cannot be opened, which says nothing about what it holds.
@@ -71,7 +73,7 @@ def connected(path: Path) -> sqlite3.Connection | None:
     try:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
         is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if not is_new and not _is_ours(connection):
+        if not is_new and not _is_ours(connection, mark):
             connection.close()
             return None
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heard in a new file alone
@@ -86,7 +88,7 @@ def connected(path: Path) -> sqlite3.Connection | None:
                 taken_over(connection, version, partial(_begin, connection))
             else:
                 _begin(connection)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID ^ mark}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except sqlite3.OperationalError:
         # Held by another, read-only, disk full: says nothing about what the file holds.
@@ -153,9 +155,9 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _is_ours(connection: sqlite3.Connection) -> bool:
+def _is_ours(connection: sqlite3.Connection, mark: int) -> bool:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application_id != _APPLICATION_ID:
+    if application_id != _APPLICATION_ID ^ mark:
         return False
     if _version(connection) not in {*TAKEN_OVER, SCHEMA_VERSION}:
         return False

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from cache.entry import EntryId
 from cache.errors import CacheError
 from cache.learnt import Learnt
+from cache.stores.cipher import Cipher
 from cache.stores.learnt import LearntStore
 from cache.trust import Trust
 
@@ -36,7 +37,16 @@ class Hook(Protocol):
 class Notebook:
     """Owns the file. Lives on the event loop's thread, the file on another."""
 
-    def __init__(self, *, trust: Trust, hook: Hook, logger: logging.Logger) -> None:
+    def __init__(
+        self,
+        *,
+        trust: Trust,
+        hook: Hook,
+        logger: logging.Logger,
+        cipher: Cipher | None = None,
+    ) -> None:
+        """With a `cipher` what is written is sealed."""
+        self._cipher = cipher
         self._trust = trust
         self._hook = hook
         self._logger = logger
@@ -48,7 +58,9 @@ class Notebook:
         """Take up what the file holds, and go on writing; `next_id` names no entry yet."""
         loop = asyncio.get_running_loop()
         try:
-            store, learnt = await loop.run_in_executor(self._thread, _opened, path, encoder_id)
+            store, learnt = await loop.run_in_executor(
+                self._thread, _opened, path, encoder_id, self._cipher
+            )
         except CacheError as fault:
             self._logger.warning("what is learnt of hits lives in memory alone: %s", fault)
             return
@@ -88,6 +100,8 @@ class Notebook:
         self._thread.shutdown()
 
 
-def _opened(path: Path, encoder_id: str) -> tuple[LearntStore, Learnt | None]:
-    store = LearntStore.open(path, encoder_id)
+def _opened(
+    path: Path, encoder_id: str, cipher: Cipher | None
+) -> tuple[LearntStore, Learnt | None]:
+    store = LearntStore.open(path, encoder_id, cipher)
     return store, store.load()
