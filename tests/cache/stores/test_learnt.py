@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache.entry import Candidate, MissReason
@@ -215,6 +215,7 @@ TEXTS = st.text(max_size=20)
 COUNTS = st.integers(0, 2**31)
 
 
+@settings(max_examples=40, deadline=None)  # each writes a file
 @given(
     st.dictionaries(
         st.integers(0, 2**40), st.tuples(TEXTS, COUNTS, st.sets(st.binary(max_size=16)))
