@@ -60,8 +60,11 @@ def filled(rows: list[Rows], dim: int) -> Layout:
     """
     count = sum(len(some.ids) for some in rows)
     layout = RowIndex(dim) if count <= ROWS_AT_MOST else trained(_sample(rows, count), count)
+    rows.reverse()
     while rows:
         layout.take(rows.pop())
+    if isinstance(layout, CellIndex):
+        layout.order()
     return layout
 
 

@@ -242,7 +242,7 @@ class CellIndex:
     is nearly always the last. A removed row's place is taken by the last of its cell.
     """
 
-    __slots__ = ("_cells", "_coder", "_count", "_ids", "_ivf", "_lists", "_live")
+    __slots__ = ("_cells", "_coder", "_count", "_ids", "_is_ordered", "_ivf", "_lists", "_live")
 
     def __init__(self, centres: NDArray[np.float32], probes: int) -> None:
         """`centres`: (cells, dim) float32, unit length; `probes` of them are looked into."""
@@ -263,6 +263,7 @@ class CellIndex:
         self._ids: Ids = np.empty(4, np.int64)  # rising; those from `_count` on are spare
         self._cells = np.empty(4, np.int32)  # of the id at the same place; -1 if it was removed
         self._count = self._live = 0
+        self._is_ordered = True
 
     def __len__(self) -> int:
         return self._live
@@ -321,16 +322,19 @@ class CellIndex:
         self._map(ids, cells)
 
     def _map(self, ids: Ids, cells: Ids) -> None:
-        is_in_order = not self._count or bool(self._ids[self._count - 1] < ids[0])
-        if not is_in_order:
-            self._close_ranks()  # lest an id that comes back stand beside its own empty place
         count, end = self._count, self._count + len(ids)
+        self._is_ordered &= not count or bool(self._ids[count - 1] < ids[0])
         self._ids, self._cells = _with_room(self._ids, end), _with_room(self._cells, end)
         self._ids[count:end], self._cells[count:end] = ids, cells
-        if not is_in_order:
-            order = np.argsort(self._ids[:end], kind="stable")
-            self._ids[:end], self._cells[:end] = self._ids[order], self._cells[order]
         self._count = end
+
+    def order(self) -> None:
+        """Put the map in order, where rows came in another: 0.1 s for a million."""
+        if not self._is_ordered:
+            self._close_ranks()  # lest an id that comes back stand beside its own empty place
+            order = np.argsort(self._ids, kind="stable")
+            self._ids, self._cells = self._ids[order], self._cells[order]
+            self._is_ordered = True
 
     def remove(self, entry_id: EntryId) -> None:
         """See VectorIndex; raises CacheError if FAISS refuses."""
@@ -363,6 +367,7 @@ class CellIndex:
 
     def oldest(self, count: int) -> list[EntryId]:
         """The ids that were given out first."""
+        self.order()
         kept = np.flatnonzero(self._cells[: self._count] >= 0)[:count]
         return [int(entry_id) for entry_id in self._ids[kept]]
 
@@ -376,6 +381,7 @@ class CellIndex:
         return Rows(ids, codes.reshape(size, dim))
 
     def _place(self, entry_id: EntryId) -> int:
+        self.order()
         return int(np.searchsorted(self._ids[: self._count], entry_id))
 
     def _holds(self, place: int, entry_id: EntryId) -> bool:

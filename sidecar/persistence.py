@@ -425,9 +425,10 @@ class Persistence:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._write()
-        await self._on_disk(self._disk.close)
+        # The last to close folds the log into the file, and who only reads cannot.
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._read_thread, self._reader.close)
+        await self._on_disk(self._disk.close)
 
 
 def _kept(disk: DiskStore) -> Kept:

@@ -118,6 +118,9 @@ async def build_storage(
     else:
         logger.info("cache restored", extra={"facts": {"entries": entries}})
     stack.push_async_callback(keeper.close)
+    if disk is not None:
+        stack.callback(disk.for_index.close)
+        stack.callback(disk.for_builder.close)
     builder.start(index.partitions)
     stack.push_async_callback(builder.close)
     metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))

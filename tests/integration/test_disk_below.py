@@ -72,6 +72,7 @@ async def test_a_restart_loads_nothing_and_finds_everything(start: Start, tmp_pa
         sidecar = await start(extra=_disk(tmp_path), until=first_life)
         await _fill(sidecar, 6)
         await sidecar.ask("How do I reset my password?")
+    assert not (tmp_path / "cache.sqlite-wal").exists()
     sidecar = await start(extra=_disk(tmp_path))
     assert len(sidecar.lasting.store) == 0
     assert sidecar.lasting.index.statistics().entries == 0
