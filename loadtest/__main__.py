@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import hops, kill, provider, qqp, replay, run, storm, tail, trust
+from loadtest import budget, hops, kill, provider, qqp, replay, run, storm, tail, trust
 from loadtest.processes import NotReady
 from loadtest.report import Report, write
 
@@ -60,6 +60,12 @@ _VERBS: Final = {
         help="a vendor that fails: how many calls it sees for so many requests",
         add_arguments=storm.add_arguments,
         report=storm.report,
+    ),
+    "budget": Verb(
+        help="two hundred callers at once and one budget: the vendor's bill beside it",
+        add_arguments=budget.add_arguments,
+        report=budget.report,
+        asks_another=False,
     ),
     "tail": Verb(
         help="two replicas, one of them slow: balancing and hedging beside neither",

@@ -148,8 +148,11 @@ async def own_sidecar(
     command = python("sidecar", "serve", "--config", str(config))
     url = f"http://127.0.0.1:{port}"
     log = folder / "sidecar.log"
-    async with running(await start(command, url, "/v1/models", ready_s=ready_s, log=log)) as server:
-        yield replace(server, admin_url=f"http://127.0.0.1:{admin_port}")
+    admin_url = f"http://127.0.0.1:{admin_port}"
+    # Its operator plane knows when it is ready, and asks nobody for a key.
+    started = await start(command, admin_url, "/readyz", ready_s=ready_s, log=log)
+    async with running(replace(started, url=url, admin_url=admin_url)) as server:
+        yield server
 
 
 @contextlib.asynccontextmanager
@@ -184,7 +187,11 @@ def replay_upstream(path: Path) -> str:
 
 # Source: the measuring data's own prices, which its costs were counted by; the models' names are
 # those of the demo, the replay and the simulated vendor answer by tier or to any name.
-_TIERS: Final = (("small", "0.20", "0.20"), ("medium", "0.90", "0.90"), ("large", "2.50", "10.00"))
+PRICES_USD_PER_MTOK: Final = {
+    "small": ("0.20", "0.20"),
+    "medium": ("0.90", "0.90"),
+    "large": ("2.50", "10.00"),
+}
 
 
 def sidecar_config(folder: Path, port: int, admin_port: int, upstream: str) -> str:
@@ -192,7 +199,7 @@ def sidecar_config(folder: Path, port: int, admin_port: int, upstream: str) -> s
     tiers = "\n".join(
         f'[[tiers]]\nname = "{name}"\nmodel = "demo-{name}"\nupstreams = ["only"]\n'
         f"price_in_usd_per_mtok = {price_in}\nprice_out_usd_per_mtok = {price_out}\n"
-        for name, price_in, price_out in _TIERS
+        for name, (price_in, price_out) in PRICES_USD_PER_MTOK.items()
     )
     return (
         f"[server]\nport = {port}\nadmin_port = {admin_port}\n\n"

@@ -72,6 +72,7 @@ class SimulatedVendor:
         self._config = config
         self._rng = Random(config.seed)
         self._counts: Counter[str] = Counter()
+        self._tokens: dict[str, list[int]] = {}
 
     def app(self) -> web.Application:
         """The server's application."""
@@ -82,7 +83,8 @@ class SimulatedVendor:
         return app
 
     async def _stats(self, _: web.Request) -> web.Response:
-        return web.json_response({"calls": self._counts.total(), "by_kind": dict(self._counts)})
+        told = {"calls": self._counts.total(), "by_kind": dict(self._counts)}
+        return web.json_response({**told, "tokens": self._tokens})
 
     async def _models(self, _: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "echo", "object": "model"}]})
@@ -105,11 +107,18 @@ class SimulatedVendor:
         if fault == "reset":
             return _broken(request)
         completion = _completion(body, self._config.meanings.get(question, question))
+        self._bill(completion)
         if is_stream:
             options = body.get("stream_options") or {}
             chunks = list(_chunks(completion, include_usage=bool(options.get("include_usage"))))
             return await self._stream(request, chunks, fault)
         return await self._whole(request, completion, fault)
+
+    def _bill(self, completion: dict[str, Any]) -> None:
+        """Add its tokens up by model, in and out, whether it is heard to the end or not."""
+        billed = self._tokens.setdefault(str(completion["model"]), [0, 0])
+        billed[0] += completion["usage"]["prompt_tokens"]
+        billed[1] += completion["usage"]["completion_tokens"]
 
     def _fault(self, request: web.Request, question: str) -> str:
         asked = _IN_QUESTION.search(question)

@@ -104,7 +104,7 @@ async def test_one_meaning_gets_one_answer(http: aiohttp.ClientSession) -> None:
 
 
 async def test_calls_are_counted(base_url: str, http: aiohttp.ClientSession) -> None:
-    """`GET /stats` tells how many there were, and of which kind."""
+    """`GET /stats` tells how many there were, of which kind, and the tokens that are billed."""
     await ask(http, base_url, "Why?")
     await ask(http, base_url, "Why?", stream=True)
     await ask(http, base_url, "Why? [fault:garbage]")
@@ -112,6 +112,7 @@ async def test_calls_are_counted(base_url: str, http: aiohttp.ClientSession) -> 
         assert await response.json() == {
             "calls": 3,
             "by_kind": {"json": 1, "stream": 1, "garbage": 1},
+            "tokens": {"auto": [2, 8]},
         }
 
 
