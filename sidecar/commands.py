@@ -172,6 +172,7 @@ def export(path: Path, file: Path, cipher: AesGcm | None = None) -> int:
         raise ConfigError([f"{path}: is none that this version reads, now {store.renamed_to}"])
     count = 0
     with file.open("wb") as out:
+        file.chmod(0o600)  # in clear, whatever the store is
         for line in exported(store.load(time.time()), store.marks(), store.encoder_id):
             out.write(line + b"\n")
             count += 1

@@ -80,7 +80,6 @@ class LearntStore:
             if connection is None:
                 renamed_to = _put_aside(path)
                 connection = _connected(path, mark_of(cipher))
-            path.chmod(0o600)  # it holds questions
         except (sqlite3.Error, OSError) as fault:
             raise StoreError(f"{path} cannot be opened: {fault}") from fault
         if connection is None:
@@ -241,6 +240,9 @@ def _checksum(kind: str, key: bytes, value: bytes) -> bytes:
 
 def _connected(path: Path, mark: int) -> sqlite3.Connection | None:
     """A connection to a sound database of ours, or None if the file is none."""
+    # It holds questions, and so does the log beside it, which takes the file's mode.
+    path.touch(mode=0o600)
+    path.chmod(0o600)
     # Opened on one thread and used on another, one after the other.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:

@@ -67,7 +67,11 @@ def connected(path: Path, mark: int = 0) -> sqlite3.Connection | None:
 
     Raises:
         sqlite3.OperationalError: It cannot be opened, which says nothing about what it holds.
+        OSError: As above.
     """
+    # Before SQLite sees it: the log beside it takes the file's mode.
+    path.touch(mode=0o600)
+    path.chmod(0o600)
     # The owner may build the store on one thread and use it on another, one after the other.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:

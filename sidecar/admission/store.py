@@ -71,7 +71,6 @@ class AdmissionStore:
             if connection is None:
                 renamed_to = _put_aside(path)
                 connection = _connected(path)
-            path.chmod(0o600)  # it holds users' names
         except (sqlite3.Error, OSError) as fault:
             raise AdmissionStoreError(f"{path} cannot be opened: {fault}") from fault
         if connection is None:
@@ -161,6 +160,9 @@ def _spending(tenant: str, named: str, day: int, usd: str) -> Spending | None:
 
 def _connected(path: Path) -> sqlite3.Connection | None:
     """A connection to a sound database of ours, or None if the file is none."""
+    # It holds users' names, and so does the log beside it, which takes the file's mode.
+    path.touch(mode=0o600)
+    path.chmod(0o600)
     # Opened on one thread and used on another, one after the other.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:

@@ -82,6 +82,16 @@ def test_any_values_come_back(tmp_path: Path, question: str, cost: Decimal, body
     store.close()
 
 
+def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
+    """And so is the log beside it, while the store is open."""
+    store = opened(tmp_path)
+    store.write([entry(1)], [])
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert len(modes) > 1
+    assert set(modes.values()) == {0o600}
+    store.close()
+
+
 def test_an_id_is_never_used_again(tmp_path: Path) -> None:
     """Rule 1: not after its entry was removed, nor after a restart."""
     store = opened(tmp_path)
