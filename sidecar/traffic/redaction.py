@@ -16,8 +16,8 @@ PATTERNS: Final[Mapping[str, str]] = {
 }
 """By the names that `[traffic] redact` knows. Chosen: broad, for a log loses little by one number
 too many; what an application's own secrets look like, its config must say. RE2's, for callers write
-the text: with Python's own `re`, a megabyte of one letter took the first of them half an hour.
-Measured: 20,000 letters, 0.94 s; a million with RE2, 6 ms."""
+the text, and Python's own `re` takes the square of its length for the first of them.
+Measured: 20,000 times one letter, 0.94 s, and a million with RE2, 6 ms; on one shared core."""
 
 ALL: Final = "all"
 _TEXTS: Final = frozenset({"question", "system", "answer", "comment", "correct_answer"})
