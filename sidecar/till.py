@@ -128,12 +128,12 @@ class Till:
         self._admission.settle(hold, tokens=0, cost_usd=Decimal(0))
 
     def _hold(self, ledger: Ledger, worst_usd: Sequence[Decimal]) -> Hold:
-        inquiry = ledger.inquiry
+        inquiry, limit = ledger.inquiry, _limit(ledger.inquiry.request.body)
         return self._admission.hold(
             inquiry.caller,
             inquiry.user,
             tokens_in=inquiry.request.tokens_in,
-            answer_tokens=_limit(inquiry.request.body),
+            answer_tokens=None if limit is None else limit * _choices(inquiry.request),
             worst_usd=worst_usd,
         )
 
@@ -189,7 +189,7 @@ class Till:
         each = self._answer_tokens if limit is None else limit
         if tier.context_tokens is not None:
             each = min(each, tier.context_tokens)
-        return each * max(1, request.body.get("n") or 1)
+        return each * _choices(request)
 
 
 def most_tokens_in(request: ChatRequest) -> int:
@@ -202,6 +202,10 @@ def _limit(body: Mapping[str, Any]) -> int | None:
     """The longest answer that the request allows, in tokens; None if it sets none."""
     told = body.get("max_completion_tokens") or body.get("max_tokens")
     return max(1, told) if told else None
+
+
+def _choices(request: ChatRequest) -> int:
+    return max(1, request.body.get("n") or 1)
 
 
 def _narrowed(aim: Aim, tiers: int) -> Aim:

@@ -111,7 +111,8 @@ class Purses:
         room = self._room(keys)
         total, tiers = Decimal(0), 0
         for cost in worst_usd:
-            if room is not None and total + cost > room:
+            # A tier without a price may be asked whatever was spent.
+            if room is not None and cost > 0 and total + cost > room:
                 break
             total, tiers = total + cost, tiers + 1
         if not tiers:

@@ -120,6 +120,15 @@ def test_money_for_the_cheap_tiers_alone_narrows_to_them() -> None:
         made.reserve("shop", "", [Decimal("0.2")])
 
 
+def test_what_costs_nothing_is_never_refused() -> None:
+    """A tier of one's own answers on, even where a longer answer than was reckoned overran."""
+    made = purses(budget_usd="1")
+    made.settle(made.reserve("shop", "", [Decimal(1)]), Decimal(2))
+    assert made.reserve("shop", "", [Decimal(0), Decimal("0.1")]).tiers == 1
+    with pytest.raises(BudgetSpent):
+        made.reserve("shop", "", [Decimal("0.1")])
+
+
 def test_what_is_reserved_may_come_back_and_what_is_spent_does_not() -> None:
     """Only in the one case does asking again make sense."""
     clock = FakeClock()
