@@ -1,4 +1,4 @@
-"""Builder: partitions off the disk and outgrown ones, laid while they change; failing costs none."""
+"""Builder: partitions off the disk and outgrown ones, laid while they change; a failure is told."""
 
 from __future__ import annotations
 
