@@ -2,7 +2,8 @@
 
 Looking changes nothing: no use is counted, nothing is served, nothing is kept. Questions and
 answers come through the traffic log's redaction, answers cut short. `explain` asks the very parts
-that a request passes, so that it cannot tell another story; in doing so it counts one use of a hit.
+that a request passes, so that it cannot tell another story; in doing so it counts one use of a hit,
+and brings up what is kept on disk alone. A search looks at memory.
 """
 
 from __future__ import annotations
@@ -209,6 +210,8 @@ class Inspection:
         """What the cache would do with one request, and why. Raises SidecarError."""
         pipeline = self.pipeline()
         aim = pipeline.aim(inquiry)
+        # First, since what only the disk holds comes up with it, as it would for the caller.
+        verdict = await self._verdict(pipeline, aim, inquiry)
         return {
             "permit": asdict(aim.permit),
             "keys": {
@@ -223,7 +226,7 @@ class Inspection:
                 "standing": self._standing(aim.keys.partition),
                 **await self._candidates(aim, inquiry),
             },
-            "verdict": await self._verdict(pipeline, aim, inquiry),
+            "verdict": verdict,
         }
 
     def _exact(self, aim: Aim) -> dict[str, Any]:
@@ -282,6 +285,8 @@ class Inspection:
     async def _verdict(self, pipeline: Pipeline, aim: Aim, inquiry: Inquiry) -> dict[str, Any]:
         lookup, now_at = pipeline.lookup, time.time()
         if (hit := lookup.exact(aim.keys, aim.permit, now_at)) is not None:
+            return _served("hit-exact", hit)
+        if (hit := await lookup.on_disk(aim.keys, aim.permit)) is not None:
             return _served("hit-exact", hit)
         if (hit := pipeline.find_stale(aim)) is not None:
             return _served("stale", hit)

@@ -99,3 +99,21 @@ async def test_an_invalidation_names_what_only_the_disk_holds(start: Start, tmp_
     sidecar = await start(extra=SMALL + _disk(tmp_path))
     for number, status in ((2, 504), (3, 200)):
         assert (await sidecar.ask(_sum(number), ONLY)).status == status
+
+
+async def test_one_that_went_wrong_is_forgotten_on_disk_too(start: Start, tmp_path: Path) -> None:
+    """By its id, though memory does not hold it: it does not come up again."""
+    async with AsyncExitStack() as first_life:
+        sidecar = await start(extra=_disk(tmp_path), until=first_life)
+        await _fill(sidecar, 3)
+        wrong = next(iter(sidecar.lasting.store)).entry_id
+    async with AsyncExitStack() as second_life:
+        sidecar = await start(extra=_disk(tmp_path), until=second_life)
+        lasting = sidecar.lasting
+        entry = await lasting.keeper.entry(wrong)
+        assert entry is not None
+        assert len(lasting.store) == 0
+        assert await lasting.keeper.entry(9_999) is None
+        assert lasting.keeper.forget(wrong)
+        assert await lasting.keeper.entry(wrong) is None
+        assert (await sidecar.ask(entry.question, ONLY)).status == 504
