@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         "allowed": allowed(pairs, told, args.seed),
         "left_out": corpora_left_out(pairs, told, args.seed),
         "lookalikes": lookalikes(folder, encoder, models, head, args.seed),
-        "latency_ms": latencies(models, encoder, [row.query for row in pairs.rows]),
+        "latency_ms": latencies(models, encoder, pairs.rows),
         "points": {name: [asdict(p) for p in m.points] for name, m in models.named().items()},
     }
     if args.evaluate is None:
