@@ -173,7 +173,7 @@ def operator_plane(reload: Any, token: str) -> web.Application:
     plane = OperatorPlane(
         readiness=Readiness("ready"),
         exposition=lambda: b"",
-        upstreams=dict,
+        upstreams=lambda: "0 of 0 shut",
         reload=reload,
         token=OperatorToken(token),
     )

@@ -54,7 +54,7 @@ def test_a_switch_without_an_end_a_reason_or_a_sense_is_refused(
 
 def test_each_switch_says_what_it_switches() -> None:
     """One thing each; all else works as the config says."""
-    told = {
+    told: dict[str, dict[str, Any]] = {
         "semantic-off": {"semantic": False},
         "cache-off": {"cache": False},
         "cascade-off": {"cascade": False},
