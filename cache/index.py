@@ -59,7 +59,7 @@ times the square root of the number of rows."""
 
 PROBES: Final = 128
 """Chosen: cells that a search looks into. Measured: `python -m sidecar cache bench`, a million
-entries: 1.0 ms, the nearest found 994 times of 1,000, and each time where it is near enough to
+entries: 1.05 ms, the nearest found 994 times of 1,000, and each time where it is near enough to
 matter (AMD EPYC, others at work on it). Fewer are faster and miss more, see docs/cache.md."""
 
 _PART_ROWS: Final = 8_192
