@@ -91,10 +91,11 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Prices of quality between which anything changes, in points a dollar."""
+    """Prices of quality between which anything changes, in points a dollar, and where to begin."""
 
     low: float
     high: float
+    start: float = 1_000.0
 
     def clip(self, price: float) -> float:
         """The nearest price within."""
@@ -107,7 +108,7 @@ class Pacer:
     def __init__(self, goal: Goal, price: float, within: Range) -> None:
         """Begin at `price`."""
         self.goal: Final = goal
-        self._within = within
+        self.within = within
         self._base = math.log(within.clip(price))
         self._debt = 0.0
         self._top_gains = 0.0
@@ -120,7 +121,7 @@ class Pacer:
         """Points of quality that a dollar must buy now."""
         if self.goal.usd_per_right_answer:
             return 1.0 / self.goal.usd_per_right_answer
-        return self._within.clip(math.exp(min(700.0, self._base + PULL * self._debt)))
+        return self.within.clip(math.exp(min(700.0, self._base + PULL * self._debt)))
 
     @property
     def debt(self) -> float:
@@ -129,7 +130,7 @@ class Pacer:
 
     def fit(self, within: Range) -> None:
         """Another artifact is in force: what was learnt stays, as far as its prices reach."""
-        self._within = within
+        self.within = within
         self._base = math.log(within.clip(math.exp(self._base)))
 
     def saw(self, bill: Bill) -> None:
@@ -154,4 +155,4 @@ class Pacer:
         self._debt = max(-MAX_DEBT, min(MAX_DEBT, self._debt + excess))
         base = self._base + CREEP * self._debt
         # A price that has reached its end moves nothing more: neither does its base.
-        self._base = min(math.log(self._within.high), max(math.log(self._within.low), base))
+        self._base = min(math.log(self.within.high), max(math.log(self.within.low), base))

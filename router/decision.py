@@ -29,6 +29,7 @@ class Task:
         price: Points of quality that a dollar must buy, where a goal is held; None: as `quality`
             says.
         kept_place: The tier that the conversation had; None if it is to be chosen afresh.
+        unit: Whom a trial of another artifact is drawn by: the user, or the request itself.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Task:
     is_live: bool = False
     price: float | None = None
     kept_place: int | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,10 @@ class Decision:
         propensity: Probability with which this entry tier was drawn, in (0, 1]; 1 unless explored.
         final: True if no answer of the entry tier could make escalation pay: then a stream is
             relayed as it comes, with no need to hold it back for judging.
+        version: Of the artifact that decided; empty if none was asked.
+        role: Its part: `serving` or `canary`; empty if none was asked.
+        rival: Version of a candidate that was asked beside it, and not heeded; empty if none was.
+        rival_entry: Where the rival would have begun; None if it failed.
     """
 
     entry: int
@@ -66,6 +72,10 @@ class Decision:
     detail: str = ""
     propensity: float = 1.0
     final: bool = True
+    version: str = ""
+    role: str = ""
+    rival: str = ""
+    rival_entry: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

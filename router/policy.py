@@ -28,11 +28,10 @@ from router.decision import AnswerView, Decision, Judgement, Task
 from router.errors import LadderError
 from router.estimate import ArtifactEstimator, Estimate, Estimator, Plan
 from router.pricing import cost
+from router.quality import QUALITY as QUALITY  # noqa: PLC0414 - told on to those above
+from router.quality import quality_of as quality_of  # noqa: PLC0414 - as above
+from router.rules import MAX_ALL_EXAMPLES, MAX_RULES, RuleConfig
 from router.tiers import Ladder
-
-QUALITY: Final[Mapping[str, float]] = {"economy": 0.5, "balanced": 0.8, "best": 1.0}
-"""Chosen: the points at which half and four fifths of what quality is to be gained over the
-cheapest tier have been bought, and the end; the report shows what each costs."""
 
 LATER_SHARE: Final = 0.5
 """How much of the cost of a plan's later tiers is charged: after the first answer the climb often
@@ -54,13 +53,19 @@ class RouterConfig:
             learnt from the log needs some.
         default_tier: Asked where nothing can be estimated; empty is the middle one, the upper of
             two: a tier too small costs quality, one too large money, and nothing is known.
-        artifact: Folder of the artifact; empty is the one that comes with the code.
+        artifact: Folder of the artifact that serves first, or a version's name in the registry;
+            empty is the one that comes with the code.
+        registry: Folder of released artifacts; what it says serves. Empty keeps none.
+        shadow_share: Share of routed requests whose next tier is asked too, behind the caller's
+            back, to learn from; in [0, 1].
+        shadow_budget_usd_per_hour: What that may cost.
         streams: `live` relays a stream as it comes, from the one tier that the question calls for;
             `held` asks as for any other request, and begins to stream when the answer stands.
         budget_usd_per_1k: See `router.budget.Goal`, as for the two below; 0 is unset. Where a goal
             is held, `quality` is the point where it begins.
         quality_floor: See there.
         usd_per_right_answer: See there.
+        rules: Come before the classifier; see `router.rules`.
         sticky_sessions: A conversation keeps its tier unless another gains more than the margin.
         sticky_margin: In points of quality, costs weighed in.
 
@@ -72,12 +77,16 @@ class RouterConfig:
     exploration: float = 0.0
     default_tier: str = ""
     artifact: str = ""
+    registry: str = ""
+    shadow_share: float = 0.0
+    shadow_budget_usd_per_hour: float = 0.1
     # Chosen: who asks for a stream asks for the first word soon. Measured: routing on the question
     # alone costs .005 of the curve's area (docs/router.md); holding back, the whole answer's time.
     streams: Literal["live", "held"] = "live"
     budget_usd_per_1k: float = 0.0
     quality_floor: float = 0.0
     usd_per_right_answer: float = 0.0
+    rules: tuple[RuleConfig, ...] = ()
     sticky_sessions: bool = False
     # Chosen: a tenth more right answers is worth what a change costs: the vendor's prompt cache of
     # the turns so far, and a voice that changes in the middle of a conversation.
@@ -86,10 +95,20 @@ class RouterConfig:
     def __post_init__(self) -> None:
         quality_of(self.quality)
         self.goal()  # refuses two goals, and negative ones
+        if len(self.rules) > MAX_RULES:
+            raise ValueError(f"rules: at most {MAX_RULES}")
+        if len({rule.name for rule in self.rules}) < len(self.rules):
+            raise ValueError("rules: two bear the same name")
+        if sum(len(rule.when.examples) for rule in self.rules) > MAX_ALL_EXAMPLES:
+            raise ValueError(f"rules: at most {MAX_ALL_EXAMPLES} examples in all")
         if not 0.0 <= self.sticky_margin <= 1.0:
             raise ValueError(f"sticky_margin must lie in [0, 1], is {self.sticky_margin}")
         if not 0.0 <= self.exploration <= 1.0:
             raise ValueError(f"exploration must lie in [0, 1], is {self.exploration}")
+        if not 0.0 <= self.shadow_share <= 1.0:
+            raise ValueError(f"shadow_share must lie in [0, 1], is {self.shadow_share}")
+        if self.shadow_budget_usd_per_hour < 0.0:
+            raise ValueError("shadow_budget_usd_per_hour must not be negative")
 
     def goal(self) -> Goal:
         """What is to be held for those who have no goal of their own."""
@@ -98,23 +117,6 @@ class RouterConfig:
             quality_floor=self.quality_floor,
             usd_per_right_answer=self.usd_per_right_answer,
         )
-
-
-def quality_of(told: float | str) -> float:
-    """The number for a named point or a number, given as text or not.
-
-    Raises:
-        ValueError: It is neither a known point nor a number in [0, 1].
-    """
-    if isinstance(told, str) and told in QUALITY:
-        return QUALITY[told]
-    try:
-        quality = float(told)
-    except ValueError:
-        quality = math.nan
-    if not 0.0 <= quality <= 1.0:
-        raise ValueError(f"quality must be in [0, 1] or one of {', '.join(QUALITY)}, is {told!r}")
-    return quality
 
 
 class Router:
@@ -157,7 +159,9 @@ class Router:
         if self._artifact is None:
             return None
         told = self._artifact.price[self._artifact.price > 0.0]
-        return Range(float(told.min()) / 10.0, float(told.max()))
+        low, high = float(told.min()) / 10.0, float(told.max())
+        start = self.price_of_quality(quality_of(self._config.quality))
+        return Range(low, high, min(high, max(low, start)))
 
     def _price(self, task: Task) -> float:
         return self.price_of_quality(task.quality) if task.price is None else task.price

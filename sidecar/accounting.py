@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Final, Protocol
 
 from cache.prompt import prompt_version
+from router.decision import Decision
 from router.pricing import cost
 from router.tiers import Ladder
 from sidecar import __version__, answer, chat
@@ -43,6 +44,23 @@ class Meter(Protocol):
         ...
 
 
+class Released(Protocol):
+    """What is released now."""
+
+    @property
+    def version(self) -> str:
+        """Of the artifact that serves."""
+        ...
+
+
+class Watch(Protocol):
+    """Who compares what artifacts come to."""
+
+    def closed(self, ledger: Ledger, cost_usd: Decimal) -> None:
+        """A request is over, and cost so much."""
+        ...
+
+
 class Accounting:
     """Knows the prices, and whom to tell. Holds nothing of any request."""
 
@@ -50,7 +68,8 @@ class Accounting:
         self,
         *,
         ladder: Ladder,
-        artifact_version: str,
+        released: Released,
+        watch: Watch,
         config_hash: str,
         encoder_id: str,
         log: Log,
@@ -58,7 +77,8 @@ class Accounting:
         logger: logging.Logger,
     ) -> None:
         self._ladder = ladder
-        self._artifact_version = artifact_version
+        self._released = released
+        self._watch = watch
         self._config_hash = config_hash
         self._encoder_id = encoder_id
         self._log = log
@@ -70,7 +90,7 @@ class Accounting:
         told = {
             "x-sidecar-request-id": ledger.inquiry.request_id,
             "x-sidecar-cache": ledger.cache,
-            "x-sidecar-router": self._artifact_version,
+            "x-sidecar-router": self._version(ledger),
             "x-sidecar-overhead-ms": f"{ledger.inquiry.watch.overhead_ms():.3f}",
         }
         if ledger.outcome is not None:
@@ -85,10 +105,15 @@ class Accounting:
         return {
             "request_id": ledger.inquiry.request_id,
             "cache": ledger.cache,
-            "router": self._artifact_version,
+            "router": self._version(ledger),
             "overhead_ms": round(ledger.inquiry.watch.overhead_ms(), 3),
             **{name.replace("-", "_"): value for name, value in self._facts(ledger).items()},
         }
+
+    def _version(self, ledger: Ledger) -> str:
+        """Of the artifact that decided; where none had to, of the one that serves."""
+        decided = ledger.decision.version if ledger.decision is not None else ""
+        return decided or self._released.version
 
     def _hit_headers(self, ledger: Ledger) -> dict[str, str]:
         assert ledger.hit is not None  # noqa: S101 - asked for only then
@@ -150,6 +175,8 @@ class Accounting:
             )
             if words
         }
+        if ledger.aim is not None and ledger.aim.rule:
+            told["x-sidecar-rule"] = ledger.aim.rule
         if ledger.decision is not None:
             decision = ledger.decision
             told["x-sidecar-tier-reason"] = _joined(decision.reason, decision.detail)
@@ -206,6 +233,7 @@ class Accounting:
             return
         spent, saved = self.cost_usd(ledger), self.saved_usd(ledger)
         self._meter.request(ledger, tiers=self._ladder.names, saved_usd=saved)
+        self._watch.closed(ledger, spent)
         if broken := self._broken(ledger):
             facts = {"request_id": ledger.inquiry.request_id, "rules": broken}
             self._logger.info("guardrail", extra={"facts": facts})
@@ -245,6 +273,7 @@ class Accounting:
             allowed=tuple(self._ladder[place].name for place in allowed),
             entry_tier=self._ladder[decision.entry].name if decision is not None else "",
             decision_reason=decision.reason if decision is not None else "",
+            rule=aim.rule if aim is not None else "",
             probabilities=self._probabilities(ledger),
             propensity=decision.propensity if decision is not None else 1.0,
             quality=aim.quality if aim is not None else None,
@@ -263,10 +292,18 @@ class Accounting:
             saved_usd=str(saved),
             latency_ms=inquiry.watch.total_ms(),
             overhead_ms=inquiry.watch.overhead_ms(),
-            artifact=self._artifact_version,
+            artifact=self._version(ledger),
+            artifact_role=decision.role if decision is not None else "",
+            rival=decision.rival if decision is not None else "",
+            rival_tier=self._rival_tier(decision),
             config=self._config_hash,
             version=__version__,
         )
+
+    def _rival_tier(self, decision: Decision | None) -> str:
+        if decision is None or decision.rival_entry is None:
+            return ""
+        return self._ladder[decision.rival_entry].name
 
     def _probabilities(self, ledger: Ledger) -> Mapping[str, float] | None:
         if ledger.decision is None or not ledger.decision.probabilities:

@@ -17,6 +17,7 @@ from sidecar.config import Config
 from sidecar.errors import ConfigError
 from sidecar.inspection import Inspection
 from sidecar.pipeline import Pipeline
+from sidecar.releasing import begin_anew
 from sidecar.traffic.redaction import PATTERNS, Redaction
 from sidecar.web.admin_api import AdminApi
 from sidecar.web.budgets_api import BudgetsApi
@@ -28,6 +29,7 @@ from sidecar.web.listen import Door, MainLoop, ThreadedDoor
 from sidecar.web.middleware import errors_told, pages_kept_out
 from sidecar.web.openai_api import OpenAIApi
 from sidecar.web.overrides_api import OverridesApi
+from sidecar.web.router_api import RouterApi
 from sidecar.web.token import OperatorToken
 from sidecar.web.upstreams_api import UpstreamsApi, shut
 
@@ -40,8 +42,12 @@ RESTART_ONLY: Final = (
     "disk",
     "traffic",
     "admission",
+    "canary",
 )
 """Sections that shape parts which outlive a reload; a change in them is refused until a restart."""
+
+OF_RELEASES: Final = ("registry", "shadow_budget_usd_per_hour")
+"""Fields of `[router]` for which the same holds."""
 
 
 class Sidecar:
@@ -52,6 +58,7 @@ class Sidecar:
         self._lasting = lasting
         self._load = load
         self._pipeline = build_pipeline(config, lasting)
+        lasting.steering.know(config.goals())
 
     def pipeline(self) -> Pipeline:
         """The pipeline in force."""
@@ -67,9 +74,15 @@ class Sidecar:
         frozen = [n for n in RESTART_ONLY if getattr(config, n) != getattr(self._config, n)]
         if frozen:
             raise ConfigError([f"{name}: a change takes hold only at a restart" for name in frozen])
+        if any(getattr(config.router, n) != getattr(self._config.router, n) for n in OF_RELEASES):
+            told = f"router: a change of {' or '.join(OF_RELEASES)} takes hold only at a restart"
+            raise ConfigError([told])
         pipeline = build_pipeline(config, self._lasting)
+        if config.router.artifact != self._config.router.artifact:
+            begin_anew(self._lasting.rollout, config, self._lasting.encoder_id)
         self._config, self._pipeline = config, pipeline
         self._lasting.admission.know(config.tenants)
+        self._lasting.steering.know(config.goals())
         self._lasting.keeper.allot(config.cache_quotas())
         return config.digest
 
@@ -124,12 +137,14 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         overrides_api = OverridesApi(
             board=lasting.board, ladder=lambda: sidecar.pipeline().ladder, main=main, token=token
         )
-        budgets_api = BudgetsApi(admission=lasting.admission, main=main, token=token)
+        router_api = RouterApi(rollout=lasting.rollout, main=main, token=token)
+        budgets_api = BudgetsApi(read=lasting.admission.budgets, token=token)
         operator_routes = [
             *budgets_api.routes(),
             *operator_plane.routes(),
             *overrides_api.routes(),
             *admin_api.routes(),
+            *router_api.routes(),
             *upstreams_api.routes(),
         ]
         operator_door = ThreadedDoor(
@@ -177,7 +192,7 @@ def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Applic
         admission=lasting.admission,
         log=lasting.log,
         meter=lasting.metrics,
-        listener=lasting.overseer,
+        listeners=(lasting.overseer, lasting.rollout),
         rulings=lasting.board.ruling,
     )
     routes = [*openai_api.routes(), *fragments_api.routes(), *feedback_api.routes()]

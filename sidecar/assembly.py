@@ -23,7 +23,7 @@ from cache.semantic import SemanticCache
 from cache.standing import State
 from cache.stores.memory import MemoryStore
 from cache.trust import Trust
-from router.artifact import DEFAULT, Artifact
+from router.artifact import Artifact
 from router.errors import ArtifactError, RouterError
 from router.policy import Router, quality_of
 from router.tiers import Ladder
@@ -50,17 +50,25 @@ from sidecar.oversight.checks import Checks
 from sidecar.oversight.findings import Findings
 from sidecar.oversight.notebook import SUFFIX, Notebook
 from sidecar.oversight.overseer import Overseer
+from sidecar.oversight.shadows import Shadows
 from sidecar.pipeline import Pipeline
 from sidecar.providers.client import EndpointConfig, HttpUpstream
 from sidecar.providers.demo import DemoUpstream
 from sidecar.providers.replay import ReplayUpstream, load_recording
 from sidecar.providers.wire import Upstream
 from sidecar.refresh import Refreshes
+from sidecar.releasing import artifact_folder, build_rollout, build_shadows
 from sidecar.replicas.fleet import Fleet
 from sidecar.replicas.hedge import Hedge
 from sidecar.replicas.replicas import Replicas
 from sidecar.replies import Replies
+from sidecar.rollout.arms import Arms
+from sidecar.rollout.rollout import Rollout
+from sidecar.routes import Routes, TextEncoder
+from sidecar.routing import Routing
 from sidecar.sealing import cipher_of
+from sidecar.sessions import Sessions
+from sidecar.steering import Steering
 from sidecar.storage import build_storage
 from sidecar.targets import Targets
 from sidecar.telemetry.metrics import Metrics
@@ -93,8 +101,13 @@ class Lasting:
     session: aiohttp.ClientSession
     fleet: Fleet
     board: Board
+    steering: Steering
+    sessions: Sessions
+    encoder: TextEncoder
     admission: Admission
     refresh_budget: Budget
+    rollout: Rollout
+    shadows: Shadows
     dice: Callable[[], float]
     logger: logging.Logger
 
@@ -107,22 +120,34 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
     """
     guardrails = Guardrails(config.guardrails)
     ladder = Ladder([tier.tier() for tier in config.tiers])
-    router = build_router(config, ladder, lasting.encoder_id, lasting.logger)
+    base = build_router(config, ladder, lasting.encoder_id, lasting.logger)
+    router = lasting.rollout.know(Arms(ladder=ladder, config=config.router, base=base))
     upstreams = {each.name: build_upstream(each, lasting.session) for each in config.upstreams}
     accounting = Accounting(
         ladder=ladder,
-        artifact_version=router.version,
+        released=router,
+        watch=lasting.rollout,
         config_hash=config.digest,
         encoder_id=lasting.encoder_id,
         log=lasting.log,
         meter=lasting.metrics,
         logger=lasting.logger,
     )
+    routing = Routing(
+        targets=Targets(ladder, [tier.upstreams for tier in config.tiers]),
+        routes=build_routes(config, lasting),
+        ladder=ladder,
+        steering=lasting.steering,
+        sessions=lasting.sessions if config.router.sticky_sessions else None,
+        prices=lambda: router.prices,
+        quality=quality_of(config.router.quality),
+        relays_streams=config.router.streams == "live",
+    )
     dispatch = Dispatch(
         ladder=ladder, judge=router, tiers=build_tiers(config, ladder, upstreams, lasting)
     )
     return Pipeline(
-        targets=Targets(ladder),
+        targets=routing.targets,
         rulings=lasting.board.ruling,
         guardrails=guardrails,
         ladder=ladder,
@@ -141,8 +166,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         nearby=lasting.nearby,
         refreshes=lasting.refreshes,
         router=router,
-        quality=quality_of(config.router.quality),
-        relays_streams=config.router.streams == "live",
+        routing=routing,
         dice=lasting.dice,
         till=build_till(
             config,
@@ -157,8 +181,25 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         statics=StaticAnswers(config.degraded),
         accounting=accounting,
         overseer=lasting.overseer,
+        shadows=lasting.shadows,
+        shadow_share=config.router.shadow_share,
         asking=Asking(ladder=ladder, dispatch=dispatch, judge=config.semantic.verify_judge),
     )
+
+
+def build_routes(config: Config, lasting: Lasting) -> Routes:
+    """The rules, whose examples are encoded before any question that comes after.
+
+    Raises:
+        ConfigError: A pattern or an example cannot be used.
+    """
+    try:
+        routes = Routes(config.router.rules)
+        if routes.has_examples:
+            lasting.batcher.post(partial(routes.learn, lasting.encoder))
+    except (ValueError, EncoderError) as fault:
+        raise ConfigError([f"router.rules: {fault}"]) from fault
+    return routes
 
 
 def build_router(config: Config, ladder: Ladder, encoder_id: str, logger: logging.Logger) -> Router:
@@ -171,7 +212,7 @@ def build_router(config: Config, ladder: Ladder, encoder_id: str, logger: loggin
         ConfigError: The artifact asked for cannot be used.
     """
     try:
-        artifact = Artifact.load(Path(config.router.artifact or DEFAULT))
+        artifact = Artifact.load(artifact_folder(config.router))
         artifact.check_encoder(encoder_id)
         return Router(ladder=ladder, artifact=artifact, config=config.router)
     except RouterError as fault:
@@ -293,6 +334,19 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         dice=dice,
         logger=logger,
     )
+    rollout = await build_rollout(
+        config, stack, encoder_id=encoder.encoder_id, metrics=metrics, logger=logger
+    )
+    shadows = build_shadows(
+        config,
+        stack,
+        admission=admission,
+        rollout=rollout,
+        log=log,
+        metrics=metrics,
+        dice=dice,
+        logger=logger,
+    )
     board = await _build_board(config, stack, metrics=metrics, logger=logger)
     fleet = Fleet(time.monotonic)
     metrics.table(
@@ -331,11 +385,26 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         session=session,
         fleet=fleet,
         board=board,
+        steering=_build_steering(metrics),
+        sessions=Sessions(time.monotonic),
+        encoder=encoder,
         admission=admission,
         refresh_budget=Budget(config.admission.refresh_budget_usd_per_hour, time.monotonic),
+        rollout=rollout,
+        shadows=shadows,
         dice=dice,
         logger=logger,
     )
+
+
+def _build_steering(metrics: Metrics) -> Steering:
+    """Who holds goals, on the gauges."""
+    steering = Steering()
+    told = "Points of quality that a dollar must buy, by whose goal it is"
+    metrics.table("sidecar_router_lambda", told, ("tenant",), steering.prices)
+    told = "What was had over what was wanted: dollars, or the estimated gain"
+    metrics.table("sidecar_router_goal_ratio", told, ("tenant",), steering.ratios)
+    return steering
 
 
 async def _build_board(

@@ -6,7 +6,7 @@ through untouched, so that the caller meets no error that the bare provider woul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -125,6 +125,25 @@ def text_of(message: Mapping[str, Any]) -> str | None:
     ]
     texts = [part for part in parts if isinstance(part, str)]
     return "\n".join(texts) if len(texts) == len(parts) else None
+
+
+def words_of(message: Mapping[str, Any]) -> str:
+    """All that is text in a message, parts of other kinds passed over, tool arguments included."""
+    text = text_of(message)
+    if text is not None:
+        return "\n".join([text, *_arguments(message)])
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "\n".join([*(text for text in texts if isinstance(text, str)), *_arguments(message)])
+
+
+def _arguments(message: Mapping[str, Any]) -> Iterator[str]:
+    for call in message.get("tool_calls") or ():
+        function = call.get("function") if isinstance(call, dict) else None
+        arguments = function.get("arguments") if isinstance(function, dict) else None
+        if isinstance(arguments, str):
+            yield arguments
 
 
 def system_of(messages: Sequence[Mapping[str, Any]]) -> str:

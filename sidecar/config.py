@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from cache.policy import CacheConfig, SemanticConfig
+from router.budget import Goal
 from router.policy import RouterConfig
 from router.pricing import Price
 from router.tiers import CAPABILITIES, Tier
@@ -27,12 +28,14 @@ from sidecar.encoder.bundle import EncoderConfig
 from sidecar.errors import ConfigError
 from sidecar.guardrails.rules import GuardrailsConfig
 from sidecar.lookup import LookupConfig
+from sidecar.patterns import compiled
 from sidecar.persistence import DiskConfig
 from sidecar.providers.breaker import BreakerConfig
 from sidecar.providers.client import TimeoutsConfig
 from sidecar.replicas.balance import Balance
 from sidecar.replicas.fleet import Identity, Manner
 from sidecar.replicas.hedge import Hedge
+from sidecar.rollout.guard import CanaryConfig
 from sidecar.schema import Reading, unmet
 from sidecar.telemetry.logs import TelemetryConfig
 from sidecar.traffic.writer import TrafficConfig
@@ -41,9 +44,6 @@ from sidecar.web.listen import ServerConfig
 NOT_BUILT: Final[Mapping[str, object]] = {
     "server.workers": 1,
     "cache.shared": {},
-    "router.budget_usd_per_1k": 0,
-    "router.sticky_sessions": False,
-    "router.rules": [],
     "prompts": {},
     "telemetry.otlp_endpoint": "",
     "telemetry.quality_sampling": 0,
@@ -194,6 +194,7 @@ class Config:
     disk: DiskConfig
     upstreams: tuple[UpstreamConfig, ...]
     tiers: tuple[TierConfig, ...]
+    canary: CanaryConfig
     router: RouterConfig
     tenants: tuple[TenantConfig, ...]
     admission: AdmissionConfig
@@ -211,6 +212,15 @@ class Config:
             return Path(self.disk.path).parent
         return Path(self.traffic.dir).parent if self.traffic.dir else None
 
+    def goals(self) -> dict[str, Goal]:
+        """What the router is to hold, by tenant; the common goal under the empty name.
+
+        A tenant with a point of quality of its own is held to no goal, not even to the common one.
+        """
+        return {"": self.router.goal()} | {
+            tenant.name: tenant.goal for tenant in self.tenants if tenant.goal.is_set
+        }
+
     def cache_quotas(self) -> dict[str, int]:
         """Bytes of the cache that are a tenant's own, by tenant."""
         return {tenant.name: tenant.cache_bytes for tenant in self.tenants if tenant.cache_bytes}
@@ -223,6 +233,7 @@ _TABLES: Final[Mapping[str, tuple[str, type[Any]]]] = {
     "cache.lookup": ("lookup", LookupConfig),
     "cache.disk": ("disk", DiskConfig),
     "cache": ("cache", CacheConfig),
+    "router.canary": ("canary", CanaryConfig),
     "router": ("router", RouterConfig),
     "degraded": ("degraded", DegradedConfig),
     "admission": ("admission", AdmissionConfig),
@@ -295,6 +306,7 @@ def _cross_faults(config: Config) -> list[str]:
         if tier.name == "auto":
             faults.append(f"tiers[{number}].name: auto is taken: it means any tier")
     faults += _tenant_faults(config, tiers)
+    faults += _rule_faults(config, tiers, upstreams)
     prices = [tier.price_in_usd_per_mtok + tier.price_out_usd_per_mtok for tier in config.tiers]
     if prices and not any(prices):
         faults += [
@@ -319,10 +331,33 @@ def _tenant_faults(config: Config, tiers: Sequence[str]) -> list[str]:
     for number, tenant in enumerate(config.tenants):
         strange = [name for name in tenant.tiers if name not in tiers]
         faults += [unmet(f"tenants[{number}].tiers", tiers, name) for name in strange]
+        path, known = f"tenants[{number}].upstreams", {each.name for each in config.upstreams}
+        faults += [unmet(path, known, name) for name in tenant.upstreams if name not in known]
     for number, static in enumerate(config.degraded.answers):
         # Without any [[tenants]] each key is a tenant of its own, known by its hash.
         if names and static.tenant and static.tenant not in names:
             faults.append(unmet(f"degraded.answers[{number}].tenant", names, static.tenant))
+    return faults
+
+
+def _rule_faults(config: Config, tiers: Sequence[str], upstreams: Collection[str]) -> list[str]:
+    """What rules name that is not there, patterns that are none, bounds that cross."""
+    faults, tenants = [], [tenant.name for tenant in config.tenants]
+    for number, rule in enumerate(config.router.rules):
+        path, route = f"router.rules[{number}]", rule.route
+        faults += [unmet(f"{path}.route", tiers, name) for name in route.tiers if name not in tiers]
+        strange = [name for name in rule.upstreams if name not in upstreams]
+        faults += [unmet(f"{path}.upstreams", upstreams, name) for name in strange]
+        # Without any [[tenants]] each key is a tenant of its own, known by its hash.
+        strange = [name for name in rule.when.tenants if tenants and name not in tenants]
+        faults += [unmet(f"{path}.when.tenants", tenants, name) for name in strange]
+        known = set(route.tiers) <= set(tiers) and route.min_tier and route.max_tier
+        if known and tiers.index(route.min_tier) > tiers.index(route.max_tier):
+            faults.append(f"{path}.route: min_tier lies above max_tier")
+        try:
+            compiled(rule.when.regex)
+        except ValueError as fault:
+            faults.append(f"{path}.when.regex: {fault}")
     return faults
 
 

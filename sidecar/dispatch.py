@@ -81,6 +81,8 @@ class Job:
         drill: A fault on purpose.
         may_escalate: A higher tier may be asked for a better answer.
         guard: What answers must keep to; None if to nothing.
+        upstreams: Nobody else may be asked; None if anybody may. To be said each time: whoever
+            asks behind a caller's back is bound like the caller.
     """
 
     body: Mapping[str, Any]
@@ -88,6 +90,7 @@ class Job:
     decision: Decision
     deadline: Deadline
     headers: Mapping[str, str]
+    upstreams: frozenset[str] | None
     attempts: list[Attempt] = field(default_factory=list)
     drill: Drill | None = None
     may_escalate: bool = True
@@ -254,6 +257,7 @@ class Dispatch:
                 publish=live,
                 attempts=climb.attempts,
                 drill=job.drill,
+                upstreams=job.upstreams,
             )
         )
 

@@ -9,6 +9,7 @@ from cache.entry import Entry, Hit, Miss
 from cache.key import Keys
 from cache.policy import Permit
 from router.decision import Decision
+from router.rules import NOTHING, Met
 from sidecar.admission.tenants import Caller
 from sidecar.chat import ChatRequest
 from sidecar.deadline import Deadline
@@ -40,6 +41,7 @@ class Inquiry:
         watch: Runs since the first byte was read.
         drill: A fault on purpose; nothing of the request is kept, counted or learnt from.
         is_background: Nobody waits for it: it is paid by no tenant.
+        path: Of the URL that it came to.
     """
 
     request_id: str
@@ -51,6 +53,7 @@ class Inquiry:
     watch: Stopwatch
     drill: Drill | None = None
     is_background: bool = False
+    path: str = "/v1/chat/completions"
 
     @property
     def user(self) -> str:
@@ -88,6 +91,9 @@ class Aim:
         keys: Fingerprint and partition.
         epoch: The newest invalidation when it was settled.
         ruling: The operator's switches when it was settled.
+        met: The rules that the request meets, as far as they can be told without a vector.
+        rule: The one that routes it; empty if none does, or none yet.
+        is_steered: A goal holds for it, if there is one: it names no quality of its own.
     """
 
     target: Target
@@ -96,6 +102,9 @@ class Aim:
     keys: Keys
     epoch: int
     ruling: Ruling = UNRULED
+    met: Met = NOTHING
+    rule: str = ""
+    is_steered: bool = False
 
     @property
     def flight_key(self) -> bytes:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import Final, Literal, get_args
 
 from cache.policy import CacheControl, parse_cache_control
-from router.policy import quality_of
+from router.quality import quality_of
+from router.rules import SECRET_HEADERS
 from sidecar.errors import MalformedRequest, NotBuilt
 
 MAX_TAGS: Final = 16
@@ -24,6 +26,9 @@ MAX_COST_USD: Final = 1_000_000
 nobody can write out."""
 
 _NAME: Final = re.compile(r"[\w.:@/-]{1,128}\Z")
+MAX_TOLD_HEADERS: Final = 64
+"""Chosen: headers that rules may look at; aiohttp bounds their length."""
+
 _PASSED: Final = ("traceparent", "tracestate", "authorization")
 
 
@@ -45,6 +50,8 @@ class Options:
         priority: How urgent it is; None if not said.
         bypass: Straight to the top tier, no cache, no cascade.
         debug: The long list of response headers.
+        session: The conversation that it belongs to, by the caller's own name; empty if not said.
+        headers: What rules may look at: the `x-` headers that are no keys, names in small letters.
         upstream_headers: What goes upstream with the call.
     """
 
@@ -61,6 +68,8 @@ class Options:
     priority: Priority | None = None
     bypass: bool = False
     debug: bool = False
+    session: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     upstream_headers: Mapping[str, str] = field(default_factory=dict)
 
     def steering(self) -> dict[str, str]:
@@ -101,8 +110,16 @@ def parse_options(headers: Mapping[str, str]) -> Options:
         priority=_priority(headers.get("x-sidecar-priority")),
         bypass=headers.get("x-sidecar-bypass") == "1",
         debug=headers.get("x-sidecar-debug") == "1",
+        session=_name(headers, "x-sidecar-session"),
+        headers=_told(headers),
         upstream_headers={name: headers[name] for name in _PASSED if name in headers},
     )
+
+
+def _told(headers: Mapping[str, str]) -> dict[str, str]:
+    named = ((name.lower(), value) for name, value in headers.items())
+    told = ((name, value) for name, value in named if name.startswith("x-"))
+    return dict(islice((pair for pair in told if pair[0] not in SECRET_HEADERS), MAX_TOLD_HEADERS))
 
 
 def _cache_control(value: str) -> CacheControl:

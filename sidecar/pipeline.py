@@ -57,9 +57,11 @@ from sidecar.outcome import Outcome
 from sidecar.overrides.override import Ruling
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.overseer import Overseer
+from sidecar.oversight.shadows import Shadows
 from sidecar.providers.errors import UpstreamRefused, UpstreamTooSlow
 from sidecar.refresh import Refreshes
 from sidecar.replies import Replies, Reply
+from sidecar.routing import Routing
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Targets
 from sidecar.till import Till
@@ -94,10 +96,10 @@ class Pipeline:
 
     Attributes:
         encoder_id: Part of every partition.
-        quality: The point on the cost-quality curve where a request names none.
-        relays_streams: A stream is relayed as it comes, from one tier.
+        routing: What the router is asked, and what it is told when all is over.
         dice: Gives a uniform draw in [0, 1), for exploration.
         rulings: Gives what the operator's switches come to for a tenant, at this instant.
+        shadow_share: Share of routed requests whose next tier is asked in the background.
     """
 
     targets: Targets
@@ -111,8 +113,7 @@ class Pipeline:
     nearby: Nearby
     refreshes: Refreshes
     router: Router
-    quality: float
-    relays_streams: bool
+    routing: Routing
     dice: Callable[[], float]
     till: Till
     dispatch: Dispatch
@@ -121,6 +122,8 @@ class Pipeline:
     statics: StaticAnswers
     accounting: Accounting
     overseer: Overseer
+    shadows: Shadows
+    shadow_share: float
     asking: Asking
 
     async def serve(self, inquiry: Inquiry) -> Reply:
@@ -164,7 +167,7 @@ class Pipeline:
         tenant, epochs = inquiry.caller.tenant, self.keeper.epochs
         ruling = self.rulings(tenant)
         self.guardrails.check_request(request)
-        target = self.targets.resolve(request, options, inquiry.caller, ruling)
+        route = self.routing.route(inquiry, ruling)
         allowed = permit(
             request.body,
             request.question,
@@ -175,17 +178,20 @@ class Pipeline:
         if inquiry.drill is not None:
             allowed = replace(allowed, read=False, write=False, reason="drill")
         return Aim(
-            target=target,
-            quality=self.quality if options.quality is None else options.quality,
+            target=route.target,
+            quality=route.quality,
             permit=_ruled(allowed, ruling),
             keys=keys(
                 Scope(tenant, options.namespace, epochs.of_tenant(tenant)),
-                {**request.body, **options.steering(), **self.guardrails.keyed},
+                {**request.body, **options.steering(), **self.guardrails.keyed, **route.keyed},
                 request.question,
                 self.encoder_id,
             ),
             epoch=epochs.now,
             ruling=ruling,
+            met=route.met,
+            rule=route.rule,
+            is_steered=route.is_steered,
         )
 
     def _look_exact(self, ledger: Ledger, aim: Aim) -> Hit | None:
@@ -334,19 +340,10 @@ class Pipeline:
 
     async def _climb_paid(self, ledger: Ledger, aim: Aim, publish: Publish) -> Outcome:
         inquiry = ledger.inquiry
-        max_cost_usd = inquiry.options.max_cost_usd
-        task = Task(
-            text=inquiry.request.question or "",
-            vector=ledger.miss.vector if ledger.miss is not None else None,
-            tokens_in=inquiry.request.tokens_in,
-            turns=len(inquiry.request.messages),
-            allowed=aim.target.allowed,
-            quality=aim.quality,
-            budget_usd=float(max_cost_usd) if max_cost_usd is not None else None,
-            is_live=inquiry.request.stream and self.relays_streams,
-        )
         with inquiry.watch.hop("route"):
-            ledger.decision = self._decide(task, is_pinned=aim.target.is_pinned)
+            aim = ledger.aim = self.routing.by_meaning(ledger, aim)
+            course = self.routing.course(ledger, aim)
+            ledger.decision = self._decide(course.task, aim)
         guard = self.guardrails.of_answers(inquiry.request)
         if guard is not None and guard.holds_streams:
             ledger.decision = replace(ledger.decision, final=False)
@@ -354,24 +351,34 @@ class Pipeline:
             ledger.decision = replace(ledger.decision, final=True)
         job = Job(
             body=inquiry.request.body,
-            task=task,
+            task=course.task,
             decision=ledger.decision,
             deadline=inquiry.deadline,
             headers=inquiry.options.upstream_headers,
             attempts=ledger.attempts,
             drill=inquiry.drill,
-            may_escalate=aim.ruling.cascade,
+            may_escalate=aim.ruling.cascade and aim.target.entry is None,
             guard=guard,
+            upstreams=aim.target.upstreams,
         )
-        outcome = await self.dispatch.climb(job, publish if inquiry.request.stream else None)
+        try:
+            outcome = await self.dispatch.climb(job, publish if inquiry.request.stream else None)
+        except BaseException:
+            self.routing.ended(ledger, course, None)
+            raise
+        self.routing.ended(ledger, course, outcome)
         self._keep(ledger, aim, outcome)
         if ledger.teaches:
-            self.overseer.answered(ledger, outcome, self.asking)
+            asking = self._asking(ledger)
+            self.overseer.answered(ledger, outcome, asking)
+            self.shadows.answered(ledger, outcome, asking, self.shadow_share)
         return outcome
 
-    def _decide(self, task: Task, *, is_pinned: bool) -> Decision:
-        if is_pinned:
+    def _decide(self, task: Task, aim: Aim) -> Decision:
+        if aim.target.is_pinned:
             return Decision(entry=task.allowed[0], probabilities=(), reason="pinned")
+        if aim.target.entry is not None:
+            return Decision(entry=aim.target.entry, probabilities=(), reason="rule")
         try:
             return self.router.decide(task, self.dice())
         except RouterError as fault:
@@ -382,11 +389,16 @@ class Pipeline:
     def _tell_hit(self, ledger: Ledger, hit: Hit, cache: CacheStatus | None = None) -> Reply:
         ledger.hit = hit
         if ledger.teaches:
-            self.overseer.served(ledger, self.asking)
+            self.overseer.served(ledger, self._asking(ledger))
         ledger.cache = cache or ("hit-exact" if hit.kind == "exact" else "hit-semantic")
         now_at = int(ledger.inquiry.received_at)
         body = answer.replayed_body(hit.entry.body, answer.fresh_id(), now_at)
         return self.replies.whole(ledger, body)
+
+    def _asking(self, ledger: Ledger) -> Asking:
+        """Who may be asked behind the caller's back: nobody whom he may not be answered by."""
+        upstreams = ledger.aim.target.upstreams if ledger.aim is not None else None
+        return self.asking.bound_to(upstreams)
 
     def _keep(self, ledger: Ledger, aim: Aim, outcome: Outcome) -> None:
         """Keep the answer for the next one who asks, if it may be kept."""

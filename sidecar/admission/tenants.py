@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+from router.budget import Goal
+from router.quality import quality_of
 from sidecar.errors import UnknownCaller
 from sidecar.options import Priority
 
@@ -57,6 +59,14 @@ class TenantConfig:
         budget_usd: Dollars that it may spend in all, until the limit is raised.
         budget_usd_per_day: Dollars that it may spend on one UTC day.
         user_budget_usd_per_day: Dollars that each of its users may spend on one UTC day.
+        upstreams: Nobody else is asked for anything of it, also behind its back; empty binds
+            nothing.
+        quality: The point on the cost-quality curve where its requests name none; empty is the
+            router's.
+        budget_usd_per_1k: See `router.budget.Goal`, as for the two below; 0 is unset. A goal of
+            its own stands in the place of the router's.
+        quality_floor: See there.
+        usd_per_right_answer: See there.
 
     Raises:
         ValueError: The name or a key is empty, a hash is none, the quota negative, or a limit not
@@ -76,10 +86,18 @@ class TenantConfig:
     budget_usd: Decimal | None = None
     budget_usd_per_day: Decimal | None = None
     user_budget_usd_per_day: Decimal | None = None
+    upstreams: tuple[str, ...] = ()
+    quality: float | str = ""
+    budget_usd_per_1k: float = 0.0
+    quality_floor: float = 0.0
+    usd_per_right_answer: float = 0.0
 
     def __post_init__(self) -> None:
         if self.cache_bytes < 0:
             raise ValueError("cache_bytes must not be negative")
+        has_goal = self.goal.is_set
+        if self.quality != "" and quality_of(self.quality) >= 0.0 and has_goal:
+            raise ValueError("quality and a goal exclude each other")
         if not self.name or not self.keys or not all(self.keys):
             raise ValueError("name and keys must not be empty")
         if self.name == OTHER:
@@ -90,6 +108,15 @@ class TenantConfig:
         odd = [name for name in _LIMITS if not _is_limit(getattr(self, name))]
         if odd:
             raise ValueError(f"{', '.join(odd)} must be positive; leave it out for no limit")
+
+    @property
+    def goal(self) -> Goal:
+        """What is to be held for it."""
+        return Goal(
+            budget_usd_per_1k=self.budget_usd_per_1k,
+            quality_floor=self.quality_floor,
+            usd_per_right_answer=self.usd_per_right_answer,
+        )
 
     @property
     def has_budget(self) -> bool:
@@ -111,12 +138,16 @@ class Caller:
         tiers: Names of the tiers that may be used; empty means all.
         priority: Of requests that say none, and the highest that one may say.
         max_in_flight: Of the tenant's requests that may be inside at once; None if not limited.
+        upstreams: Nobody else may be asked; None if anybody may.
+        quality: The point on the curve where a request names none; None if it is the router's.
     """
 
     tenant: str
     tiers: tuple[str, ...] = ()
     priority: Priority = "interactive"
     max_in_flight: int | None = None
+    upstreams: frozenset[str] | None = None
+    quality: float | None = None
 
 
 def key_hash(key: str) -> str:
@@ -140,6 +171,8 @@ class Tenants:
                 tiers=tenant.tiers,
                 priority=tenant.priority,
                 max_in_flight=tenant.max_in_flight,
+                upstreams=frozenset(tenant.upstreams) or None,
+                quality=None if tenant.quality == "" else quality_of(tenant.quality),
             )
             for tenant in tenants
             for key in tenant.keys

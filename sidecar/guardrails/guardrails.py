@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sidecar import answer
-from sidecar.chat import ChatRequest, text_of
+from sidecar.chat import ChatRequest, words_of
 from sidecar.errors import RequestRefused
 from sidecar.guardrails.rules import GuardrailsConfig, Violation
 from sidecar.guardrails.schemas import SchemaUnusable, misfit
@@ -48,7 +48,7 @@ class Guardrails:
                 allowed = ", ".join(config.roles)
                 raise RequestRefused("roles", f"messages[{place}].role", f"must be of {allowed}")
         if config.max_characters or self._deny or self._require:
-            self._check_texts([_words(message) for message in messages])
+            self._check_texts([words_of(message) for message in messages])
 
     def _check_texts(self, texts: Sequence[str]) -> None:
         longest = self._config.max_characters or MAX_TEXT_CHARACTERS
@@ -102,7 +102,7 @@ class AnswerGuard:
         if message.get("refusal"):
             return None  # the vendor's own word, which no rule of ours makes better
         calls = bool(message.get("tool_calls") or message.get("function_call"))
-        text = _words(message)
+        text = words_of(message)
         return self._check_text(text, calls=calls) or self._check_schema(text, calls=calls)
 
     def _check_text(self, text: str, *, calls: bool) -> Violation | None:
@@ -158,22 +158,3 @@ def _schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return None
     schema = wanted["json_schema"].get("schema")
     return schema if isinstance(schema, dict) else None
-
-
-def _words(message: Mapping[str, Any]) -> str:
-    """All that is text in a message, parts of other kinds passed over, tool arguments included."""
-    text = text_of(message)
-    if text is not None:
-        return "\n".join([text, *_arguments(message)])
-    content = message.get("content")
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    return "\n".join([*(text for text in texts if isinstance(text, str)), *_arguments(message)])
-
-
-def _arguments(message: Mapping[str, Any]) -> Iterator[str]:
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") if isinstance(call, dict) else None
-        arguments = function.get("arguments") if isinstance(function, dict) else None
-        if isinstance(arguments, str):
-            yield arguments

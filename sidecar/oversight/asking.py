@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
@@ -57,11 +57,18 @@ class Asking:
         ladder: Knows them by name.
         dispatch: Asks them.
         judge: The tier that is asked whether two answers say the same; empty asks none.
+        upstreams: Nobody else may be asked; None if anybody may. As bound as the request that is
+            asked about: see `bound_to`.
     """
 
     ladder: Ladder
     dispatch: Climber
     judge: str = ""
+    upstreams: frozenset[str] | None = None
+
+    def bound_to(self, upstreams: frozenset[str] | None) -> Asking:
+        """For a request that may go to these alone."""
+        return self if upstreams is None else replace(self, upstreams=upstreams)
 
     async def ask(self, tier: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Said:
         """What `tier` says to a chat request; never a fault."""
@@ -82,6 +89,7 @@ class Asking:
             decision=Decision(entry=place, probabilities=(), reason="pinned"),
             deadline=Deadline.after_s(TIMEOUT_S),
             headers=headers,
+            upstreams=self.upstreams,
             attempts=attempts,
         )
         try:

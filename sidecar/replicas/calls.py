@@ -44,6 +44,7 @@ class Errand:
         publish: Where the chunks go; None asks for a whole answer.
         attempts: Every call that fails is added here as it ends, those of other tiers before it.
         drill: A fault on purpose.
+        upstreams: Nobody else may be asked; None if anybody may.
     """
 
     call: Call
@@ -53,6 +54,11 @@ class Errand:
     publish: Publish | None
     attempts: list[Attempt]
     drill: Drill | None = None
+    upstreams: frozenset[str] | None = None
+
+    def may_ask(self, upstream: str) -> bool:
+        """Nothing binds the request to others."""
+        return self.upstreams is None or upstream in self.upstreams
 
     def has_failed(self, upstream: str) -> bool:
         """This request has called it already, in vain."""

@@ -87,9 +87,13 @@ class Replicas:
         Raises:
             CallerAtFault: The request itself is refused; nobody else is asked.
             StreamBroken: Words were sent; nobody else is asked.
-            ProviderError: Nobody answered; the last fault.
+            ProviderError: Nobody answered, the last fault; or nobody may be asked.
         """
-        run = _Run(ordered(self._balance, self._replicas, self._clock(), self._dice))
+        # Those that it may not go to are out before balance, hedge or retry see them.
+        bound = [each for each in self._replicas if errand.may_ask(each.upstream.name)]
+        if not bound:
+            raise UpstreamShut("no upstream of this tier may be asked for this caller")
+        run = _Run(ordered(self._balance, bound, self._clock(), self._dice))
         while True:
             replica = run.untried.pop(0) if run.untried else await self._back_off(errand, run)
             if replica is None:

@@ -194,6 +194,12 @@ class Metrics:
             ["rule"],
             registry=registry,
         )
+        self._rules = Counter(
+            "sidecar_router_rules",
+            "Requests by the rule that routes them",
+            ["rule"],
+            registry=registry,
+        )
         self._drills = Counter("sidecar_drills", "Drills run", ["kind"], registry=registry)
         self._refused = Counter(
             "sidecar_requests_refused",
@@ -212,6 +218,27 @@ class Metrics:
             "sidecar_admission_lost_writes",
             "Changes of budgets that did not reach the disk; they are tried again",
             registry=registry,
+        )
+        self._routed = Counter(
+            "sidecar_router_requests",
+            "Requests that an artifact decided; in shadow, beside the one that was heeded",
+            ["artifact_role"],
+            registry=registry,
+        )
+        self._released = Counter(
+            "sidecar_router_releases",
+            "Changes of what is released, as this process saw them",
+            ["action"],
+            registry=registry,
+        )
+        self._shadowed = Counter(
+            "sidecar_router_shadow_asks",
+            "Requests drawn to have their next tier asked, by what became of it",
+            ["outcome"],
+            registry=registry,
+        )
+        self._shadow_cost = Counter(
+            "sidecar_router_shadow_cost_usd", "Dollars spent on them", registry=registry
         )
         self._quarantined = Counter(
             "sidecar_cache_quarantined",
@@ -265,6 +292,8 @@ class Metrics:
             self._misses.labels(ledger.miss.reason.value).inc()
         if ledger.cache == "coalesced":
             self._coalesced.labels("key" if ledger.hit is None else "meaning").inc()
+        if ledger.aim is not None and ledger.aim.rule:
+            self._rules.labels(ledger.aim.rule).inc()
         self._broke(ledger)
         if ledger.hit is not None and ledger.hit.kind == "semantic":
             self._similarity.observe(ledger.hit.similarity)
@@ -336,6 +365,19 @@ class Metrics:
     def quarantined(self) -> None:
         """See oversight.findings.Meter."""
         self._quarantined.inc()
+
+    def routed(self, role: str) -> None:
+        """See rollout.rollout.Meter."""
+        self._routed.labels(role).inc()
+
+    def released(self, action: str) -> None:
+        """See rollout.rollout.Meter."""
+        self._released.labels(action).inc()
+
+    def shadowed(self, fate: str, cost_usd: Decimal) -> None:
+        """See oversight.shadows.Meter."""
+        self._shadowed.labels(fate).inc()
+        self._shadow_cost.inc(float(cost_usd))
 
     def dropped_record(self, reason: str) -> None:
         """See traffic.writer.Hook."""

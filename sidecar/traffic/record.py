@@ -1,4 +1,4 @@
-"""One request, or one piece of feedback, as it is written to the log and read back.
+"""One request, one piece of feedback or one shadow ask, as it is written to the log and read back.
 
 Rule 1: a record is a msgpack map of plain values; `to_map` and `from_map` are the only two places
 that know its keys. Rule 2: fields are only ever added, with a default; SCHEMA rises when the
@@ -80,6 +80,7 @@ class RequestRecord:
         allowed: Tiers that might have been asked, by name.
         entry_tier: The decision's tier; empty on a hit.
         decision_reason: Its reason.
+        rule: The one of `[router] rules` that routed it; empty if none did.
         probabilities: For each tier's name, the calibrated chance that it suffices.
         propensity: Probability with which the entry tier was drawn.
         quality: The point on the cost-quality curve that was asked for.
@@ -97,7 +98,10 @@ class RequestRecord:
         saved_usd: Against the top tier; decimal as text.
         latency_ms: From the first byte read to the last byte written.
         overhead_ms: Our own share of it, upstreams excluded.
-        artifact: Version of the router's artifact.
+        artifact: Version of the router's artifact that decided, or would have.
+        artifact_role: `serving` or `canary`; empty if no artifact was asked.
+        rival: Version of a candidate that was asked beside it, and not heeded; empty if none was.
+        rival_tier: Where the rival would have begun; empty if it failed or none was asked.
         config: Short hash of the config in force.
         version: Version of the sidecar.
     """
@@ -125,6 +129,7 @@ class RequestRecord:
     allowed: tuple[str, ...] = ()
     entry_tier: str = ""
     decision_reason: str = ""
+    rule: str = ""
     probabilities: Mapping[str, float] | None = None
     propensity: float = 1.0
     quality: float | None = None
@@ -143,6 +148,9 @@ class RequestRecord:
     latency_ms: float = 0.0
     overhead_ms: float = 0.0
     artifact: str = ""
+    artifact_role: str = ""
+    rival: str = ""
+    rival_tier: str = ""
     config: str = ""
     version: str = ""
 
@@ -168,17 +176,46 @@ class FeedbackRecord:
     comment: str = ""
 
 
-Record = RequestRecord | FeedbackRecord
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowRecord:
+    """What another tier said to a request, asked behind the caller's back.
 
-_KINDS: Final[dict[str, type[RequestRecord | FeedbackRecord]]] = {
+    Attributes:
+        request_id: The request.
+        at: Seconds since the epoch, UTC.
+        tenant: Whose it is.
+        tier: Who was asked.
+        answer: What it said; empty if redacted away.
+        cost_usd: What that cost, a judge included; decimal as text.
+        propensity: Chance with which the request was drawn.
+        label: Of the answer that was served: 1 if both come to the same, 0 if not; None if that
+            could not be told.
+        by: Who told: `agreement` (read closely) or `judge` (a tier was asked).
+    """
+
+    request_id: str
+    at: float
+    tenant: str
+    tier: str
+    answer: str = ""
+    cost_usd: str = "0"
+    propensity: float = 1.0
+    label: float | None = None
+    by: str = ""
+
+
+Record = RequestRecord | FeedbackRecord | ShadowRecord
+
+_KINDS: Final[dict[str, type[RequestRecord | FeedbackRecord | ShadowRecord]]] = {
     "request": RequestRecord,
     "feedback": FeedbackRecord,
+    "shadow": ShadowRecord,
 }
 
 
 def to_map(record: Record) -> dict[str, Any]:
     """The record as plain values, ready for msgpack."""
-    kind = "request" if isinstance(record, RequestRecord) else "feedback"
+    kind = next(name for name, made in _KINDS.items() if isinstance(record, made))
     values = {"schema": SCHEMA, "kind": kind, **_shallow(record)}
     if isinstance(record, RequestRecord):
         values["attempts"] = [_shallow(attempt) for attempt in record.attempts]
@@ -207,7 +244,7 @@ def from_map(values: Mapping[str, Any]) -> Record:
             for name in ("tags", "allowed", "overrides"):
                 kept[name] = tuple(kept.get(name, ()))
             return RequestRecord(**kept, attempts=attempts)
-        return FeedbackRecord(**kept)
+        return kind(**kept)
     except TypeError as fault:
         raise TrafficError(f"a record lacks what it needs: {fault}") from fault
 

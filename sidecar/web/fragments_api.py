@@ -82,6 +82,7 @@ class FragmentsApi:
             deadline=deadline,
             watch=watch,
             drill=drill,
+            path=request.path,
         )
         fragments = Fragments(asked, whole, serve=self._pipeline().serve, place=self._place)
         if asked.stream:

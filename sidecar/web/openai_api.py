@@ -95,6 +95,7 @@ class OpenAIApi:
                 deadline=deadline,
                 watch=watch,
                 drill=drill,
+                path=request.path,
             )
             admission.count_user(caller, inquiry.user)
             reply = await self._pipeline().serve(inquiry)

@@ -54,6 +54,7 @@ def job(*, entry: int = 0, allowed: tuple[int, ...] = (0, 1, 2), final: bool = F
         decision=Decision(entry=entry, probabilities=(), reason="policy", final=final),
         deadline=Deadline.after_s(60.0),
         headers={},
+        upstreams=None,
     )
 
 
@@ -180,6 +181,7 @@ async def test_out_of_time_before_any_answer_is_a_deadline() -> None:
         decision=job().decision,
         deadline=Deadline.after_s(0.0),
         headers={},
+        upstreams=None,
     )
     upstream = FakeUpstream("4")
     with pytest.raises(DeadlineExceeded):
@@ -195,6 +197,7 @@ async def test_an_upstream_that_hangs_is_left_at_the_deadline() -> None:
         decision=job().decision,
         deadline=Deadline.after_s(0.01),
         headers={},
+        upstreams=None,
     )
     with pytest.raises(UpstreamTooSlow):
         await dispatch(FakeJudge(), [FakeUpstream(None)], [], []).climb(short, None)
