@@ -227,14 +227,18 @@ class Admission:
                     yield (tenant, period), float(amount)
 
     def budgets(self) -> list[dict[str, Any]]:
-        """Limits, spent, reserved and remaining of every tenant, and its dearest users today."""
+        """Limits, spent, reserved and remaining of every tenant, and its dearest users today.
+
+        From any thread: with many users it takes a while, which callers need not wait for.
+        """
+        dearest = self.purses.dearest(TOLD_USERS)
         return [
             {
                 "tenant": name,
                 **self._periods(name),
                 "users_today": [
                     {"user": each.user, "committed_usd": str(each.committed_usd)}
-                    for each in self.purses.users(name)[:TOLD_USERS]
+                    for each in dearest.get(name, ())
                 ],
                 "user_limit_usd_per_day": _text(config.user_budget_usd_per_day),
             }

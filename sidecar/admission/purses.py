@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from heapq import nlargest
 from typing import Final
 
 from sidecar.admission.tenants import TenantConfig
@@ -152,11 +153,18 @@ class Purses:
         """The UTC day since 1970."""
         return int(self._wall() // _DAY_S)
 
-    def users(self, tenant: str) -> list[Spending]:
-        """What the tenant's users spent today, dearest first."""
-        held = self._purses.get(self.today(), {}).items()
-        found = [_told(k, p) for k, p in held if k[0] == tenant and k[1] is not None]
-        return sorted(found, key=lambda each: each.committed_usd, reverse=True)
+    def dearest(self, most: int) -> dict[str, list[Spending]]:
+        """Of each tenant the users who spent most today; from any thread."""
+        # Copied at once: while a dict is read by one thread, another must not change it.
+        held = self._purses.get(self.today(), {}).copy()
+        told: dict[str, list[Spending]] = {}
+        for key, purse in held.items():
+            if key[1] is not None:
+                told.setdefault(key[0], []).append(_told(key, purse))
+        return {
+            tenant: nlargest(most, each, key=lambda one: one.committed_usd)
+            for tenant, each in told.items()
+        }
 
     def changes(self) -> list[Spending]:
         """The purses that were touched since the last call."""

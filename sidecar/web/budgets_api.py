@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
-from sidecar.admission.admission import Admission
-from sidecar.web.listen import MainLoop
 from sidecar.web.middleware import json_response
 from sidecar.web.token import OperatorToken
 
 
 class BudgetsApi:
-    """The operator's door to the purses, which live on the main loop."""
+    """The operator's door to the purses."""
 
-    def __init__(self, *, admission: Admission, main: MainLoop, token: OperatorToken) -> None:
-        self._admission = admission
-        self._main = main
+    def __init__(self, *, read: Callable[[], list[dict[str, Any]]], token: OperatorToken) -> None:
+        """`read` is called on the operator plane's thread."""
+        self._read = read
         self._token = token
 
     def routes(self) -> list[web.RouteDef]:
@@ -27,8 +26,4 @@ class BudgetsApi:
     async def budgets(self, request: web.Request) -> web.Response:
         """`GET /admin/budgets`."""
         self._token.check(request)
-
-        async def told() -> list[dict[str, Any]]:
-            return self._admission.budgets()
-
-        return json_response({"budgets": await self._main.run(told)})
+        return json_response({"budgets": self._read()})

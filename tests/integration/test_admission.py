@@ -18,7 +18,6 @@ from aiohttp.test_utils import TestServer
 
 from sidecar.gatehouse import FILE
 from sidecar.web.budgets_api import BudgetsApi
-from sidecar.web.listen import MainLoop
 from sidecar.web.middleware import errors_told
 from sidecar.web.token import OperatorToken
 from tests.integration.conftest import DEMO, Answer, Running, Start
@@ -290,11 +289,7 @@ async def test_the_operator_sees_what_is_left(start: Start) -> None:
     """Limits, spent, reserved and remaining by tenant; his token first, and no tenant's secrets."""
     sidecar = await start(DEMO, SHOP + "budget_usd = 1.0\nuser_budget_usd_per_day = 0.5\n")
     await sidecar.ask(SUM, {**KEY, "x-sidecar-user": "ann"}, model="large")
-    api = BudgetsApi(
-        admission=sidecar.lasting.admission,
-        main=MainLoop(asyncio.get_running_loop()),
-        token=OperatorToken("t"),
-    )
+    api = BudgetsApi(read=sidecar.lasting.admission.budgets, token=OperatorToken("t"))
     app = web.Application(middlewares=[errors_told(logging.getLogger("test"))])
     app.add_routes(api.routes())
     server = TestServer(app)

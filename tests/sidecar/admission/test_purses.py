@@ -183,7 +183,7 @@ def test_users_beyond_the_bound_share_a_purse(monkeypatch: pytest.MonkeyPatch) -
             made.settle(made.reserve("shop", f"u{number}", [Decimal(1)]), Decimal(1))
         except BudgetSpent:
             continue
-    assert [each.user for each in made.users("shop")] == ["u0", "u1", OTHERS]
+    assert [each.user for each in made.dearest(9)["shop"]] == ["u0", "u1", OTHERS]
 
 
 def test_a_raised_limit_goes_on_from_what_was_spent() -> None:
