@@ -9,6 +9,7 @@ from cache.epochs import Selector
 from tests.integration.conftest import Answer, Running, Start
 
 DEBUG = {"x-sidecar-debug": "1"}
+LOOSE = "[cache.semantic]\nmax_false_hit_rate = 0.05\n"
 ONLY = {"cache-control": "only-if-cached"}
 SMALL = "[cache]\nmax_bytes = 9000\n"
 """Room for two entries."""
@@ -69,11 +70,11 @@ async def test_without_a_disk_memory_is_all_there_is(start: Start) -> None:
 async def test_a_restart_loads_nothing_and_finds_everything(start: Start, tmp_path: Path) -> None:
     """By key and by meaning from disk; a question's own words, only on disk, are read for it."""
     async with AsyncExitStack() as first_life:
-        sidecar = await start(extra=_disk(tmp_path), until=first_life)
+        sidecar = await start(extra=LOOSE + _disk(tmp_path), until=first_life)
         await _fill(sidecar, 6)
         await sidecar.ask("How do I reset my password?")
     assert not (tmp_path / "cache.sqlite-wal").exists()
-    sidecar = await start(extra=_disk(tmp_path))
+    sidecar = await start(extra=LOOSE + _disk(tmp_path))
     assert len(sidecar.lasting.store) == 0
     assert sidecar.lasting.index.statistics().entries == 0
     assert _where(await sidecar.ask("How can I reset my password?", DEBUG)) == (
