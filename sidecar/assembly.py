@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 
@@ -110,6 +110,25 @@ class Lasting:
     shadows: Shadows
     dice: Callable[[], float]
     logger: logging.Logger
+
+
+class Means(Protocol):
+    """Of what lasts, what asking takes."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """Knows how each upstream does."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """Where counts go."""
+        ...
+
+    @property
+    def dice(self) -> Callable[[], float]:
+        """Gives a uniform draw in [0, 1)."""
+        ...
 
 
 def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
@@ -223,7 +242,7 @@ def build_router(config: Config, ladder: Ladder, encoder_id: str, logger: loggin
 
 
 def build_tiers(
-    config: Config, ladder: Ladder, upstreams: Mapping[str, Upstream], lasting: Lasting
+    config: Config, ladder: Ladder, upstreams: Mapping[str, Upstream], lasting: Means
 ) -> list[Replicas]:
     """Who asks each tier's upstreams. Cannot fail: the fleet forgets whoever is not in `config`."""
     manners = {each.name: each.manner() for each in config.upstreams}

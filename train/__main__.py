@@ -1,7 +1,7 @@
 """`python -m train VERB`: a command line in, one verb run, an exit status out.
 
-0: done. 1: the verb says no (a gate not passed). 2: it could not be done, and why. 130: stopped
-with Ctrl-C; what was made so far is kept, and the same command goes on from there.
+0: done. 1: the verb says no. 2: it could not be done, and why. 3: a gate refused. 130: stopped with
+Ctrl-C; what was made so far is kept, and the same command goes on from there.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from typing import Final
 from cache.errors import CacheError
 from router.errors import RouterError
 from sidecar.errors import SidecarError
-from train.errors import NotBuiltVerb, TrainError
+from train.errors import TrainError
 
 VERBS: Final = {
     "fit": "train.fit",
     "evaluate": "train.evaluate",
+    "collect": "train.collect",
+    "label": "train.label",
+    "promote": "train.promote",
+    "rollback": "train.rollback",
     "report": "train.report",
     "budget": "train.pacing",
     "export-log": "train.export_log",
@@ -28,7 +32,6 @@ VERBS: Final = {
     "cache": "train.cache",
     "verifier": "train.verifier",
 }
-NOT_BUILT: Final = ("collect", "label", "promote", "rollback")
 STOPPED: Final = 130
 
 
@@ -36,8 +39,6 @@ def main(words: Sequence[str]) -> int:
     """Run one verb; only its own module is imported, for some of them take seconds to load."""
     verb = next((word for word in words if not word.startswith("-")), "")
     try:
-        if verb in NOT_BUILT:
-            raise NotBuiltVerb(f"`{verb}` is not built yet; built are {', '.join(VERBS)}")
         if verb not in VERBS:
             return _list_verbs(words)
         module = importlib.import_module(VERBS[verb])
@@ -72,7 +73,6 @@ def _list_verbs(words: Sequence[str]) -> int:
     for verb, name in VERBS.items():
         module = importlib.import_module(name)
         print(f"  {verb:<11} {module.HELP}", file=out)
-    print(f"\nnot built yet: {', '.join(NOT_BUILT)}", file=out)
     return 0 if asked else 2
 
 

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -24,6 +24,7 @@ from sidecar.traffic.record import (
     AttemptRecord,
     FeedbackRecord,
     RequestRecord,
+    ShadowRecord,
     unpacked_vector,
 )
 from train.errors import DataError
@@ -33,6 +34,10 @@ Vectors = NDArray[np.float32]
 MAX_WEIGHT: Final = 10.0
 """Chosen: a request drawn with a chance below a tenth counts as ten, not more, so that one rare
 draw does not outweigh the rest (Ionides, "Truncated importance sampling", 2008)."""
+
+AGREEMENT_WEIGHT: Final = 0.5
+"""Chosen: two tiers that agree may both be wrong, and of two that differ either may be right.
+Measured on tier3: where the small and the medium agree the medium is right in 81 %, else 49 %."""
 
 BATCH: Final = 32
 SHARD: Final = 1024
@@ -149,7 +154,7 @@ def _tier3_file(path: Path) -> Iterator[Example]:
                         tokens_in=int(told["tok_in"]),
                         tokens_out=int(told["tok_out"]),
                         cost_usd=float(told["cost_usd"]),
-                        correct=float(told["correct"]),
+                        correct=_gold(told["correct"]),
                     )
                     for tier, told in row["answers"].items()
                 }
@@ -162,39 +167,87 @@ def _tier3_file(path: Path) -> Iterator[Example]:
         raise DataError(f"{path}, line {number}: no tier3 row: {fault!r}") from fault
 
 
+def _gold(told: object) -> float:
+    if told is None:
+        raise ValueError("the answers are not labelled: `train label` does that")
+    return float(told)  # type: ignore[arg-type] # what is no number is told as a faulty line
+
+
 def read_traffic(folder: Path, encoder_id: str, cipher: AesGcm | None = None) -> list[Example]:
-    """Every request of the log that somebody spoke of, with what was said as its labels.
+    """Every request of the log of which something is known, with that as its labels.
 
     A score speaks of the served tier's answer. A right answer, if given, labels every attempt by
     comparing conclusions. The last word counts. Feedback of another tenant counts for nothing. An
-    answer that broke a rule of the operator's was wrong. `cipher` opens what is sealed.
+    answer that broke a rule of the operator's was wrong. Where nobody spoke, the served answer is
+    held against the next tier's, if that was asked too. `cipher` opens what is sealed.
+
+    Raises:
+        TrafficError: There is no log there, or a record is none that this version knows.
+    """
+    return [
+        example
+        for heard in read_heard(folder, cipher)
+        if (example := _labelled(heard, encoder_id)) is not None
+    ]
+
+
+class Heard(NamedTuple):
+    """A request that asked somebody, the last that was said of it, and its next tier's word."""
+
+    request: RequestRecord
+    feedback: FeedbackRecord | None
+    shadow: ShadowRecord | None
+
+
+def read_heard(folder: Path, cipher: AesGcm | None = None) -> list[Heard]:
+    """The requests of the log that asked somebody, each with what its own tenant said of it.
 
     Raises:
         TrafficError: There is no log there, or a record is none that this version knows.
     """
     requests: dict[tuple[str, str], RequestRecord] = {}
     feedback: dict[tuple[str, str], FeedbackRecord] = {}
+    shadows: dict[tuple[str, str], ShadowRecord] = {}
     for record in read_folder(folder, cipher):
         key = (record.tenant, record.request_id)
         if isinstance(record, FeedbackRecord):
             feedback[key] = record
+        elif isinstance(record, ShadowRecord):
+            shadows[key] = record
         elif record.question and record.attempts:
             requests[key] = record
     return [
-        example
-        for key, told in feedback.items()
-        if key in requests and (example := _labelled(requests[key], told, encoder_id)) is not None
+        Heard(request, feedback.get(key), shadows.get(key)) for key, request in requests.items()
     ]
 
 
-def _labelled(request: RequestRecord, told: FeedbackRecord, encoder_id: str) -> Example | None:
+def label_of(attempt: AttemptRecord, heard: Heard) -> float | None:
+    """What is known of one attempt: a rule it broke, a person's word, else the next tier's."""
+    if attempt.guardrail:
+        return 0.0  # whatever it said: it broke a rule of the operator's
+    told, is_served = heard.feedback, attempt.tier == heard.request.served_tier
+    if is_served and told is not None and told.score is not None:
+        return min(1.0, max(0.0, told.score))
+    if told is not None and told.correct_answer and attempt.answer:
+        return float(says_same(attempt.answer, told.correct_answer))
+    return heard.shadow.label if is_served and heard.shadow is not None else None
+
+
+def says_same(said: str, right: str) -> bool:
+    """Both come to the same conclusion; where none is drawn, they are the same words."""
+    reached, wanted = (conclusion(text) or normalised(text) for text in (said, right))
+    return reached == wanted
+
+
+def _labelled(heard: Heard, encoder_id: str) -> Example | None:
+    request = heard.request
     answers = {
         attempt.tier: Answered(
             text=attempt.answer,
             tokens_in=attempt.tokens_in,
             tokens_out=attempt.tokens_out,
             cost_usd=float(attempt.cost_usd),
-            correct=_label(attempt, request.served_tier, told),
+            correct=label_of(attempt, heard),
             finish_reason=attempt.finish_reason,
             confidence=attempt.confidence,
         )
@@ -204,25 +257,15 @@ def _labelled(request: RequestRecord, told: FeedbackRecord, encoder_id: str) -> 
     if all(answer.correct is None for answer in answers.values()):
         return None
     is_same = request.encoder_id == encoder_id
+    weight = min(MAX_WEIGHT, 1.0 / max(request.propensity, 1e-6))
+    is_said = heard.feedback is not None or any(a.guardrail for a in request.attempts)
     return Example(
         query=request.question,
         answers=answers,
         vector=unpacked_vector(request.vector) if is_same else None,
-        weight=min(MAX_WEIGHT, 1.0 / max(request.propensity, 1e-6)),
+        weight=weight if is_said else weight * AGREEMENT_WEIGHT,
         artifact=request.artifact,
     )
-
-
-def _label(attempt: AttemptRecord, served_tier: str, told: FeedbackRecord) -> float | None:
-    if attempt.guardrail:
-        return 0.0  # whatever it said: it broke a rule of the operator's
-    if attempt.tier == served_tier and told.score is not None:
-        return min(1.0, max(0.0, told.score))
-    if told.correct_answer and attempt.answer:
-        reached = conclusion(attempt.answer) or normalised(attempt.answer)
-        right = conclusion(told.correct_answer) or normalised(told.correct_answer)
-        return float(reached == right)
-    return None
 
 
 def load_encoder() -> TextEncoder:

@@ -2,7 +2,7 @@
 
 TrainError
 ├── DataError                rows that cannot be read, or too few of them
-└── NotBuiltVerb             a verb of the contract that this version does not have
+└── AskingError              a tier could not be asked, or the config names none
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ class DataError(TrainError):
     """Rows cannot be read, or there are too few of them."""
 
 
-class NotBuiltVerb(TrainError):
-    """A verb of the contract that this version does not have; says so rather than pretend."""
+class AskingError(TrainError):
+    """A tier could not be asked, or the config names none."""

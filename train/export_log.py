@@ -31,11 +31,12 @@ _TEXT: Final = (
     "kind", "request_id", "tenant", "namespace", "user", "alias", "question", "system",
     "partition", "encoder_id", "cache", "cache_reason", "entry_tier", "decision_reason",
     "served_tier", "served_model", "degraded", "error", "cost_usd", "saved_usd", "artifact",
+    "artifact_role", "rival", "rival_tier", "tier", "answer", "by",
     "config", "version", "guardrail", "correct_answer", "comment", *_NESTED,
 )  # fmt: skip
 _NUMBERS: Final = (
     "at", "similarity", "risk", "propensity", "quality", "confidence", "latency_ms", "overhead_ms",
-    "score",
+    "score", "label",
 )  # fmt: skip
 _COUNTS: Final = ("schema", "turns", "entry_id", "tokens_in", "status")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import orjson
@@ -55,7 +55,7 @@ class FeedbackApi:
         admission: Admission,
         log: Log,
         meter: Meter,
-        listener: Listener,
+        listeners: Sequence[Listener],
         rulings: Callable[[str], Ruling],
     ) -> None:
         """`rulings` gives what the operator's switches come to for a tenant."""
@@ -63,7 +63,7 @@ class FeedbackApi:
         self._admission = admission
         self._log = log
         self._meter = meter
-        self._listener = listener
+        self._listeners = listeners
 
     def routes(self) -> list[web.RouteDef]:
         """Where the handler stands."""
@@ -77,7 +77,8 @@ class FeedbackApi:
         record = parse_feedback(await read_body(request), tenant=caller.tenant, at=time.time())
         self._log.put(record)
         self._meter.feedback(record.score)
-        self._listener.feedback(record)
+        for listener in self._listeners:
+            listener.feedback(record)
         return json_response({"object": "feedback", "request_id": record.request_id})
 
 

@@ -1,0 +1,162 @@
+"""`python -m train promote`: a new artifact in; if it passes the gate, on trial in the registry.
+
+The registry's running sidecars notice within a second: first they ask the candidate in shadow, then
+it decides a growing share, and it serves in the end, or is taken back, by their own guards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from router.artifact import DEFAULT, Artifact
+from router.errors import ArtifactError
+from router.registry import Registry
+from router.release import Note
+from train import gate, logged
+from train.dataset import TextEncoder, file_hashes, load_encoder, read_tier3, vectors_of
+from train.errors import DataError
+from train.fit import WORK
+from train.keys import add_key, find_cipher
+from train.replay import tiers_of
+
+HELP: Final = "put an artifact that passes the gate on trial: shadow, canary, then serving"
+REGISTRY: Final = Path(".sidecar/router")
+REFUSED: Final = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("--artifact", type=Path, required=True, metavar="DIR")
+    rows = parser.add_mutually_exclusive_group(required=True)
+    rows.add_argument(
+        "--data", type=Path, nargs="+", metavar="FILE", help="tier3 rows that it never saw"
+    )
+    rows.add_argument(
+        "--traffic", type=Path, metavar="DIR", help="the log: off-policy, by its propensities"
+    )
+    parser.add_argument(
+        "--registry", type=Path, default=REGISTRY, metavar="DIR", help=f"({REGISTRY})"
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="compare with this artifact, and not with the one that serves",
+    )
+    parser.add_argument("--margin", type=float, help="loss that the interval's end may not pass")
+    parser.add_argument("--reason", default="", help="kept in the history")
+    parser.add_argument(
+        "--force", default="", metavar="REASON", help="put it on trial though the gate refuses"
+    )
+    parser.add_argument("--work", type=Path, default=WORK, help="where vectors are kept")
+    add_key(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, tell, and put on trial; 3 if the gate refuses."""
+    return promote(args, load_encoder())
+
+
+def promote(args: argparse.Namespace, encoder: TextEncoder) -> int:
+    """As `run`."""
+    registry = Registry(args.registry)
+    candidate = Artifact.load(args.artifact)
+    candidate.check_encoder(encoder.encoder_id)
+    serving = _serving(args, registry)
+    if serving.version == candidate.version:
+        raise ArtifactError(f"{candidate.version} serves already")
+    report, more = _report(args, candidate, serving, encoder)
+    is_released = report.passed or bool(args.force)
+    told = {
+        "candidate": candidate.version,
+        "serving": serving.version,
+        **report.told(),
+        **more,
+        "forced": args.force if not report.passed else "",
+        "released": is_released,
+    }
+    if is_released:
+        told["stage"] = _release(args, registry, candidate, report)
+    print(json.dumps(told) if args.json else _shown(args, told, report))
+    return 0 if is_released else REFUSED
+
+
+def _serving(args: argparse.Namespace, registry: Registry) -> Artifact:
+    """What the candidate is held against: what serves, else what comes along."""
+    if args.against is not None:
+        return Artifact.load(args.against)
+    serving = registry.read().state.serving
+    return registry.load(serving) if serving else Artifact.load(DEFAULT)
+
+
+def _report(
+    args: argparse.Namespace, candidate: Artifact, serving: Artifact, encoder: TextEncoder
+) -> tuple[gate.Report, dict[str, Any]]:
+    margin = {} if args.margin is None else {"margin": args.margin}
+    if args.traffic:
+        report, estimates = logged.compare(
+            candidate,
+            serving,
+            args.traffic,
+            encoder.encoder_id,
+            **margin,
+            seed=args.seed,
+            cipher=find_cipher(args.traffic_key),
+        )
+        return report, {"traffic": str(args.traffic), "estimates": estimates}
+    examples = read_tier3(args.data)
+    hashes = file_hashes(args.data)
+    if seen := set(hashes.values()) & set(map(str, candidate.manifest.get("data", {}).values())):
+        names = sorted(name for name, found in hashes.items() if found in seen)
+        raise DataError(f"the candidate was fitted on {names}: a gate needs rows that it never saw")
+    vectors = vectors_of(examples, encoder, args.work)
+    report = gate.compare(
+        candidate, serving, examples, vectors, tiers=tiers_of(examples), **margin, seed=args.seed
+    )
+    return report, {"data": hashes}
+
+
+def _release(
+    args: argparse.Namespace, registry: Registry, candidate: Artifact, report: gate.Report
+) -> str:
+    """Register it and begin its trial in shadow; the stage."""
+    state = registry.read().state
+    if not state.serving:  # no sidecar has followed this registry yet
+        base = args.against or DEFAULT
+        first = registry.add(base)
+        note = Note(at=time.time(), who=who(), reason="served before the registry was")
+        registry.change(lambda held: held if held.serving else held.adopting(first.version, note))
+    registry.add(args.artifact)
+    found = "the gate was passed" if report.passed else f"forced: {args.force}"
+    reason = "; ".join(filter(None, (found, args.reason)))
+    note = Note(at=time.time(), who=who(), reason=reason)
+    return registry.change(lambda held: held.trying(candidate.version, note)).stage
+
+
+def who() -> str:
+    """The login of whoever runs this; a container may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "train"
+
+
+def _shown(args: argparse.Namespace, told: dict[str, Any], report: gate.Report) -> str:
+    lines = [f"candidate {told['candidate']} against {told['serving']}", report.gist()]
+    for name, figures in told.get("estimates", {}).items():
+        for what, ways in figures.items():
+            ends = ways["dr"]["interval"]
+            lines.append(
+                f"{name:<10}{what:<9} dr {ways['dr']['value']:.5f} ({ends[0]:.5f} to {ends[1]:.5f})"
+                f"  snips {ways['snips']['value']:.5f}  ips {ways['ips']['value']:.5f}"
+                f"  effective rows {ways['effective_rows']:.0f}"
+            )
+    if told["released"]:
+        forced = f", forced: {told['forced']}" if told["forced"] else ""
+        lines.append(f"in {args.registry}, stage {told['stage']}{forced}")
+    return "\n".join(lines)
