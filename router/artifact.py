@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from router import features
 from router.classifier import Forest, LinearHeads
+from router.drift import BINS, Known
 from router.errors import ArtifactError
 
 KIND: Final = "router"
-FORMAT: Final = 1
+FORMAT: Final = 2
+READABLE: Final = frozenset({1, FORMAT})
+"""Format 2 added `known_*`, which an artifact may lack: then drift of the input is not watched."""
 MAX_ARRAYS_BYTES: Final = 64 * 1024 * 1024
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """Chosen: a hundred times what an artifact needs; a foreign file does not fill memory."""
@@ -73,6 +76,7 @@ class Artifact:
         states: Heads by the places held.
         quality: (points,) float64, rising from 0 to 1: what a caller may ask for.
         price: (points,) float64, falling: the points of quality that a dollar must buy there.
+        known: What it was fitted on, in short; None if it does not tell.
     """
 
     manifest: Mapping[str, Any]
@@ -83,6 +87,7 @@ class Artifact:
     states: Mapping[Held, StateHeads]
     quality: Numbers
     price: Numbers
+    known: Known | None = None
 
     @classmethod
     def build(cls, manifest: Mapping[str, Any], arrays: Arrays) -> Artifact:
@@ -119,6 +124,7 @@ class Artifact:
             states=states,
             quality=quality,
             price=price,
+            known=_known(int(manifest["dim"]), len(tiers), arrays),
         )
 
     @property
@@ -220,8 +226,8 @@ def _bounded(path: Path, most: int) -> bytes:
 
 
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
-    if manifest.get("kind") != KIND or manifest.get("format") != FORMAT:
-        raise ArtifactError(f"no router artifact of format {FORMAT}")
+    if manifest.get("kind") != KIND or manifest.get("format") not in READABLE:
+        raise ArtifactError(f"no router artifact of format {FORMAT} or one that it can read")
     lacking = {"version", "tiers", "encoder_ids", "features", "dim"} - set(manifest)
     if lacking:
         raise ArtifactError(f"the manifest lacks {sorted(lacking)}")
@@ -238,6 +244,21 @@ def _linear(name: str, shape: tuple[int, int], arrays: Arrays) -> LinearHeads:
     return LinearHeads(
         centre=arrays[f"{name}_centre"], weights=weights, bias=arrays[f"{name}_bias"]
     )
+
+
+def _known(dim: int, tiers: int, arrays: Arrays) -> Known | None:
+    if "known_centroids" not in arrays:
+        return None
+    known = Known(
+        centroids=arrays["known_centroids"].astype(np.float32),
+        similarity=arrays["known_similarity"],
+        scores=arrays["known_scores"],
+        gain=arrays["known_gain"],
+    )
+    fits = known.centroids.shape[1:] == (dim,) and known.scores.shape == (tiers, BINS - 1)
+    if not fits or known.gain.shape != (len(plans_above((), tiers)),):
+        raise ArtifactError("what the artifact was fitted on does not fit its tiers")
+    return known
 
 
 def _state(held: Held, tiers: int, shared: int, arrays: Arrays) -> StateHeads:

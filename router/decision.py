@@ -54,12 +54,14 @@ class Decision:
         probabilities: For each place on the ladder, the calibrated chance that this tier's answer
             suffices; empty if nothing was estimated (pinned, no artifact, no vector).
         reason: One of a closed set of words, for the metric label: `pinned`, `only_one`, `policy`,
-            `explored`, `sticky` (the conversation's tier), `rule`, `default` (no artifact or no
-            vector).
+            `explored`, `sticky` (the conversation's tier), `rule`, `leaned` (unlike all that was
+            learnt from, so a higher tier), `default` (no artifact or no vector).
         detail: The numbers behind it in words, for the debug header.
         propensity: Probability with which this entry tier was drawn, in (0, 1]; 1 unless explored.
         final: True if no answer of the entry tier could make escalation pay: then a stream is
             relayed as it comes, with no need to hold it back for judging.
+        strangeness: Share of the training rows that lie nearer to what was known, in [0, 1]; None
+            if that is not known.
         version: Of the artifact that decided; empty if none was asked.
         role: Its part: `serving` or `canary`; empty if none was asked.
         rival: Version of a candidate that was asked beside it, and not heeded; empty if none was.
@@ -72,6 +74,7 @@ class Decision:
     detail: str = ""
     propensity: float = 1.0
     final: bool = True
+    strangeness: float | None = None
     version: str = ""
     role: str = ""
     rival: str = ""

@@ -78,6 +78,11 @@ class ArtifactEstimator:
             for known, place in self._place.items()
         }
 
+    def usual_gain(self) -> dict[Plan, float] | None:
+        """The training rows' mean gain of each plan before any answer; None if not told."""
+        known = self._artifact.known
+        return None if known is None else self._by_plan((), known.gain)
+
     def estimate(self, task: Task, answers: Mapping[int, AnswerView]) -> Estimate | None:
         """See Estimator; None without a vector of the artifact's width."""
         if task.vector is None or task.vector.shape != (self._artifact.dim,):

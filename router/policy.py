@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from router.budget import Goal, Range
 from router.calibration import LEAST
 from router.confidence import hard_failure, is_judgeable
 from router.decision import AnswerView, Decision, Judgement, Task
+from router.drift import FOREIGN, Known
 from router.errors import LadderError
 from router.estimate import ArtifactEstimator, Estimate, Estimator, Plan
 from router.pricing import cost
@@ -132,8 +133,11 @@ class Router:
         self._artifact = artifact
         self._config = config
         self.estimator: Estimator | None = None
+        self._usual_gain: Mapping[Plan, float] | None = None
         if artifact is not None:
-            self.estimator = ArtifactEstimator(ladder, artifact)
+            estimator = ArtifactEstimator(ladder, artifact)
+            self.estimator = estimator
+            self._usual_gain = estimator.usual_gain()
         default = (
             ladder.find_place(config.default_tier) if config.default_tier else len(ladder) // 2
         )
@@ -152,6 +156,11 @@ class Router:
             return math.inf
         table = self._artifact
         return float(np.expm1(np.interp(quality, table.quality, np.log1p(table.price))))
+
+    @property
+    def known(self) -> Known | None:
+        """What the artifact was fitted on; None without one that tells."""
+        return self._artifact.known if self._artifact is not None else None
 
     @property
     def prices(self) -> Range | None:
@@ -178,11 +187,19 @@ class Router:
         longest = 1 if task.is_live else None
         chosen = _best(payable, estimate, price, longest)[0]
         share, kept = self._config.exploration, task.kept_place
-        reason = "policy"
+        reason, strangeness = "policy", self._strangeness(task)
+        safe = self._safe_place(strangeness, payable, estimate, price, longest)
+        if safe is not None and safe > chosen:
+            chosen, reason = safe, "leaned"
         if kept in payable:
             # Within a conversation nothing is drawn: it would bounce for no reason of its own.
             share = 0.0
-            if chosen != kept and self._is_worth_staying(kept, payable, estimate, price, longest):
+            is_safe = safe is None or (kept is not None and kept >= safe)
+            if (
+                chosen != kept
+                and is_safe
+                and self._is_worth_staying(kept, payable, estimate, price, longest)
+            ):
                 chosen, reason = kept, "sticky"
         entry = payable[int(dice / share * len(payable))] if dice < share else chosen
         propensity = share / len(payable) + (1.0 - share) * (entry == chosen)
@@ -192,8 +209,32 @@ class Router:
             reason=reason if entry == chosen else "explored",
             detail=_told(estimate, price),
             propensity=propensity,
+            strangeness=strangeness,
             final=task.is_live or _is_final(entry, task.allowed, estimate, price),
         )
+
+    def _strangeness(self, task: Task) -> float | None:
+        if self.known is None or task.vector is None:
+            return None
+        return self.known.strangeness(task.vector)
+
+    def _safe_place(
+        self,
+        strangeness: float | None,
+        payable: list[int],
+        estimate: Estimate,
+        price: float,
+        longest: int | None,
+    ) -> int | None:
+        """Where a question begins that is unlike all that was learnt from; None for any other.
+
+        The heads speak of what they do not know: what is gained on average is the better guess.
+        """
+        if strangeness is None or strangeness <= FOREIGN or price == math.inf:
+            return None
+        if self._usual_gain is None:
+            return None
+        return _best(payable, replace(estimate, gain=self._usual_gain), price, longest)[0]
 
     def _is_worth_staying(
         self,

@@ -21,6 +21,7 @@ from sidecar.releasing import begin_anew
 from sidecar.traffic.redaction import PATTERNS, Redaction
 from sidecar.web.admin_api import AdminApi
 from sidecar.web.budgets_api import BudgetsApi
+from sidecar.web.drift_api import DriftApi
 from sidecar.web.drills import Drills
 from sidecar.web.feedback_api import FeedbackApi
 from sidecar.web.fragments_api import FragmentsApi
@@ -101,6 +102,11 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         lasting = await build_lasting(config, stack, logger)
         sidecar = Sidecar(config, lasting, load)
         readiness = Readiness()
+        lasting.metrics.gauge(
+            "sidecar_event_loop_tasks",
+            "Tasks of the main loop",
+            lambda: len(asyncio.all_tasks(loop)),
+        )
 
         def reload() -> str:
             digest = sidecar.reload()
@@ -138,6 +144,7 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
             board=lasting.board, ladder=lambda: sidecar.pipeline().ladder, main=main, token=token
         )
         router_api = RouterApi(rollout=lasting.rollout, main=main, token=token)
+        drift_api = DriftApi(drifting=lasting.drifting, main=main, token=token)
         budgets_api = BudgetsApi(read=lasting.admission.budgets, token=token)
         operator_routes = [
             *budgets_api.routes(),
@@ -145,6 +152,7 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
             *overrides_api.routes(),
             *admin_api.routes(),
             *router_api.routes(),
+            *drift_api.routes(),
             *upstreams_api.routes(),
         ]
         operator_door = ThreadedDoor(
@@ -192,7 +200,7 @@ def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Applic
         admission=lasting.admission,
         log=lasting.log,
         meter=lasting.metrics,
-        listeners=(lasting.overseer, lasting.rollout),
+        listeners=(lasting.overseer, lasting.rollout, lasting.drifting),
         rulings=lasting.board.ruling,
     )
     routes = [*openai_api.routes(), *fragments_api.routes(), *feedback_api.routes()]

@@ -47,6 +47,7 @@ from sidecar.overrides.override import SWITCHES
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.budget import Budget
 from sidecar.oversight.checks import Checks
+from sidecar.oversight.drifting import Drifting
 from sidecar.oversight.findings import Findings
 from sidecar.oversight.notebook import SUFFIX, Notebook
 from sidecar.oversight.overseer import Overseer
@@ -102,6 +103,7 @@ class Lasting:
     fleet: Fleet
     board: Board
     steering: Steering
+    drifting: Drifting
     sessions: Sessions
     encoder: TextEncoder
     admission: Admission
@@ -158,7 +160,8 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         ladder=ladder,
         steering=lasting.steering,
         sessions=lasting.sessions if config.router.sticky_sessions else None,
-        prices=lambda: router.prices,
+        router=router,
+        drifting=lasting.drifting,
         quality=quality_of(config.router.quality),
         relays_streams=config.router.streams == "live",
     )
@@ -405,6 +408,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         fleet=fleet,
         board=board,
         steering=_build_steering(metrics),
+        drifting=_build_drifting(metrics, logger),
         sessions=Sessions(time.monotonic),
         encoder=encoder,
         admission=admission,
@@ -424,6 +428,16 @@ def _build_steering(metrics: Metrics) -> Steering:
     told = "What was had over what was wanted: dollars, or the estimated gain"
     metrics.table("sidecar_router_goal_ratio", told, ("tenant",), steering.ratios)
     return steering
+
+
+def _build_drifting(metrics: Metrics, logger: logging.Logger) -> Drifting:
+    """Who watches the traffic move away from the artifact, on the gauges."""
+    drifting = Drifting(logger)
+    told = "How far traffic is from what the router was fitted on, by kind"
+    metrics.table("sidecar_router_drift", told, ("kind",), drifting.rows)
+    told = "1 while the alarm of that kind is raised"
+    metrics.table("sidecar_router_drift_alarm", told, ("kind",), drifting.alarms)
+    return drifting
 
 
 async def _build_board(

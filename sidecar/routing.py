@@ -7,18 +7,19 @@ conversation what it came to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from router.budget import Bill, Pacer, Range
 from router.decision import Task
+from router.drift import Known
 from router.quality import quality_of
 from router.rules import Met, Rule
 from router.tiers import Ladder
 from sidecar.ledger import Aim, Inquiry, Ledger
 from sidecar.outcome import Outcome
 from sidecar.overrides.override import Ruling
+from sidecar.oversight.drifting import Drifting
 from sidecar.routes import Routes
 from sidecar.sessions import Sessions, is_under_way, session_key
 from sidecar.steering import Steering
@@ -41,11 +42,34 @@ class Route(NamedTuple):
 
 
 class Course(NamedTuple):
-    """What the router is asked, who holds its goal, and its conversation's key."""
+    """What the router is asked, who holds its goal, and its conversation's key.
+
+    `is_own`: it is a caller's own, no drill and no refresh, and may be learnt from.
+    """
 
     task: Task
+    is_own: bool
     pacer: Pacer | None
     session: bytes | None
+
+
+class Router(Protocol):
+    """What is asked of the artifact that serves."""
+
+    @property
+    def version(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def known(self) -> Known | None:
+        """What it was fitted on."""
+        ...
+
+    @property
+    def prices(self) -> Range | None:
+        """Between which prices of quality it tells apart; None if it knows none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -56,7 +80,8 @@ class Routing:
         quality: The point on the cost-quality curve where nobody names one.
         relays_streams: A stream is relayed as it comes, from one tier.
         sessions: None where conversations need not keep their tier.
-        prices: Gives the range of prices of the artifact that serves.
+        router: Of the artifact that serves.
+        drifting: Watches how far from it the traffic is.
     """
 
     targets: Targets
@@ -64,7 +89,8 @@ class Routing:
     ladder: Ladder
     steering: Steering
     sessions: Sessions | None
-    prices: Callable[[], Range | None]
+    router: Router
+    drifting: Drifting
     quality: float
     relays_streams: bool
 
@@ -116,7 +142,7 @@ class Routing:
         is_own = inquiry.drill is None and not inquiry.is_background
         pacer = None
         if aim.is_steered and is_routed:
-            pacer = self.steering.find(inquiry.caller.tenant, self.prices())
+            pacer = self.steering.find(inquiry.caller.tenant, self.router.prices)
         session = session_key(inquiry) if self.sessions is not None and is_routed else None
         max_cost_usd = inquiry.options.max_cost_usd
         task = Task(
@@ -132,7 +158,7 @@ class Routing:
             kept_place=self._kept_place(inquiry, session),
             unit=_unit(inquiry),
         )
-        return Course(task, pacer if is_own else None, session if is_own else None)
+        return Course(task, is_own, pacer if is_own else None, session if is_own else None)
 
     def _kept_place(self, inquiry: Inquiry, session: bytes | None) -> int | None:
         if self.sessions is None or session is None or not is_under_way(inquiry):
@@ -143,6 +169,8 @@ class Routing:
         """It is over, with an answer or without."""
         if course.pacer is not None:
             course.pacer.saw(_bill(ledger, outcome))
+        if course.is_own and outcome is not None:
+            self.drifting.ended(ledger, outcome, self.router)
         if self.sessions is not None and course.session is not None and outcome is not None:
             name = self.ladder[outcome.served.place].name
             self.sessions.keep(course.session, name, ledger.inquiry.caller.tenant)

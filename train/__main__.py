@@ -27,6 +27,7 @@ VERBS: Final = {
     "rollback": "train.rollback",
     "report": "train.report",
     "budget": "train.pacing",
+    "foreign": "train.foreign",
     "export-log": "train.export_log",
     "encoder": "train.encoder",
     "cache": "train.cache",

@@ -21,6 +21,7 @@ from train import shift
 from train.dataset import (
     Example,
     TextEncoder,
+    Vectors,
     file_hashes,
     load_encoder,
     read_tier3,
@@ -29,6 +30,7 @@ from train.dataset import (
 )
 from train.errors import DataError
 from train.keys import add_key, find_cipher
+from train.known import known_arrays
 from train.learn import Crossed, CrossedEstimator, learn, rowset
 from train.replay import Remembering, ladder_of, replay, tiers_of
 
@@ -70,17 +72,19 @@ def from_data(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
     if len(examples) < LEAST_ROWS:
         raise DataError(f"{len(examples)} rows are too few to fit on; {LEAST_ROWS} are needed")
     vectors = vectors_of(examples, encoder, args.work)
+    head = {"encoder_ids": [encoder.encoder_id], "data": file_hashes(args.data), "parent": None}
+    return fitted(head, examples, vectors, args.seed)
+
+
+def fitted(
+    head: Mapping[str, Any], examples: Sequence[Example], vectors: Vectors, seed: int
+) -> Artifact:
+    """The artifact of these rows; `head` says where they and their vectors come from."""
     tiers = tiers_of(examples)
-    arrays, crossed = learn(rowset(examples, vectors, tiers), args.seed)
-    head = {
-        "tiers": list(tiers),
-        "dim": int(vectors.shape[1]),
-        "encoder_ids": [encoder.encoder_id],
-        "data": file_hashes(args.data),
-        "rows": len(examples),
-        "seed": args.seed,
-        "parent": None,
-    }
+    arrays, crossed = learn(rowset(examples, vectors, tiers), seed)
+    arrays |= known_arrays(vectors, crossed.right[()], crossed.gain[()], seed)
+    shape = {"tiers": list(tiers), "dim": int(vectors.shape[1])}
+    head = {**head, **shape, "rows": len(examples), "seed": seed}
     return with_table(head, arrays, crossed, examples, ladder=ladder_of(examples, tiers))
 
 
@@ -102,7 +106,9 @@ def with_table(
     most = 2.0 / max(1e-9, float(np.mean([e.answers[ladder[0].name].cost_usd for e in examples])))
     prices = np.concatenate([np.geomspace(most, most / 1e5, DIAL - 1), [0.0]])
     dial = {"quality": np.linspace(0.0, 1.0, DIAL), "price": prices}
-    trial = Artifact.build(_manifest(head, arrays | dial, {}), arrays | dial)
+    # Without what was known: the vectors below are blank, and would all be strange to it.
+    plain = {name: values for name, values in arrays.items() if not name.startswith("known_")}
+    trial = Artifact.build(_manifest(head, plain | dial, {}), plain | dial)
     router = Router(ladder=ladder, artifact=trial, config=RouterConfig())
     place = {example.query: row for row, example in enumerate(examples)}
     router.estimator = Remembering(CrossedEstimator(crossed, ladder, place))

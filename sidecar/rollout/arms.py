@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from router.budget import Range
 from router.decision import AnswerView, Decision, Judgement, Task
+from router.drift import Known
 from router.errors import RouterError
 from router.policy import Router, RouterConfig
 from router.tiers import Ladder
@@ -54,6 +55,11 @@ class Arms:
     def version(self) -> str:
         """Of the artifact that serves."""
         return self._serving.version
+
+    @property
+    def known(self) -> Known | None:
+        """See Router."""
+        return self._serving.known
 
     @property
     def prices(self) -> Range | None:

@@ -1,0 +1,135 @@
+"""`python -m train foreign`: a domain left out of the fit in; is it noticed, and what does it cost?
+
+For each domain named: an artifact is fitted on the other domains' rows and replayed on its own,
+with the lean to the safer tier and without. Told are the drift of the input over all its
+rows, the share of its requests that are called strange, and quality at the router's cost against
+the random mix of single tiers at the same cost, with intervals by the bootstrap over rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from router.artifact import Artifact
+from router.drift import FOREIGN, Watch
+from router.policy import QUALITY, Router, RouterConfig
+from train.dataset import Example, Vectors, load_encoder, read_tier3, vectors_of
+from train.errors import DataError
+from train.fit import WORK, fitted
+from train.metrics import Point, hull
+from train.replay import Replayed, ladder_of, replay, tiers_of
+
+HELP: Final = "leave a domain out of the fit: is it noticed as foreign, and what does it cost?"
+ROUNDS: Final = 400
+
+Numbers = NDArray[np.float64]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE")
+    parser.add_argument("--domains", nargs="*", default=[], help="left out in turn (all)")
+    parser.add_argument("--work", type=Path, default=WORK, help="where vectors are kept")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Leave each out in turn, and print a line each."""
+    examples, encoder = read_tier3(args.data), load_encoder()
+    vectors = vectors_of(examples, encoder, args.work)
+    known = sorted({example.domain for example in examples})
+    if strange := sorted(set(args.domains) - set(known)):
+        raise DataError(f"there is no domain {strange[0]!r}; there are {', '.join(known)}")
+    for domain in args.domains or known:
+        told = _left_out(domain, examples, vectors, args.seed, encoder.encoder_id)
+        print(json.dumps(told) if args.json else gist(told), flush=True)
+    return 0
+
+
+def _left_out(
+    domain: str, examples: Sequence[Example], vectors: Vectors, seed: int, encoder_id: str
+) -> dict[str, Any]:
+    is_out = np.array([example.domain == domain for example in examples])
+    rest = [example for example, out in zip(examples, is_out, strict=True) if not out]
+    rows = [example for example, out in zip(examples, is_out, strict=True) if out]
+    head: dict[str, Any] = {"encoder_ids": [encoder_id], "data": {}, "parent": None}
+    artifact = fitted(head, rest, vectors[~is_out], seed)
+    found, known = vectors[is_out], artifact.known
+    assert known is not None, "it was fitted just now"  # noqa: S101 - a bug of ours
+    strange = np.array([known.strangeness(vector) for vector in found])
+    watch = Watch(known)
+    for each in strange:
+        watch.decided(float(each), ())
+    standing = watch.standings["input"]
+    told: dict[str, Any] = {
+        "domain": domain,
+        "rows": len(rows),
+        "strange": float(np.mean(strange > FOREIGN)),
+        "drift": standing.value,
+        "is_alarmed": standing.is_alarmed,
+    }
+    blind = Artifact.build(artifact.manifest, _without_known(artifact))
+    for name, made in (("lean", artifact), ("no_lean", blind)):
+        for point in ("economy", "balanced"):
+            told[f"{name}_{point}"] = _against_mix(made, rows, found, QUALITY[point], seed)
+    return told
+
+
+def _without_known(artifact: Artifact) -> dict[str, Any]:
+    return {name: v for name, v in artifact.arrays.items() if not name.startswith("known_")}
+
+
+def _against_mix(
+    artifact: Artifact, rows: Sequence[Example], vectors: Vectors, quality: float, seed: int
+) -> dict[str, Any]:
+    """Quality, cost, and the lead over the mix at that cost with its interval."""
+    ladder = ladder_of(rows, tiers_of(rows))
+    router = Router(ladder=ladder, artifact=artifact, config=RouterConfig())
+    made = replay(router, ladder, rows, vectors, quality)
+    answers = [[row.answers[tier] for tier in ladder.names] for row in rows]
+    correct = np.array([[told.correct or 0.0 for told in row] for row in answers])
+    cost = np.array([[told.cost_usd for told in row] for row in answers])
+    rng = np.random.default_rng(seed)
+    drawn = [rng.integers(0, len(rows), len(rows)) for _ in range(ROUNDS)]
+    leads = [_lead(_only(made, chosen), correct[chosen], cost[chosen]) for chosen in drawn]
+    low, high = np.quantile(leads, [0.025, 0.975])
+    return {
+        "correct": float(made.correct.mean()),
+        "usd_per_1k": 1e3 * float(made.cost_usd.mean()),
+        "lead": _lead(made, correct, cost),
+        "interval": [float(low), float(high)],
+    }
+
+
+def _only(made: Replayed, chosen: NDArray[np.int64]) -> Replayed:
+    return replace(made, correct=made.correct[chosen], cost_usd=made.cost_usd[chosen])
+
+
+def _lead(made: Replayed, correct: Numbers, cost: Numbers) -> float:
+    """Quality above the best random mix of single tiers at the same cost."""
+    singles = zip(cost.mean(axis=0), correct.mean(axis=0), strict=True)
+    curve = hull([Point(float(c), float(q)) for c, q in singles])
+    spent = float(made.cost_usd.mean())
+    mix = np.interp(spent, [p.cost_usd for p in curve], [p.quality for p in curve])
+    return float(made.correct.mean() - mix)
+
+
+def gist(told: dict[str, Any]) -> str:
+    """One line for the terminal."""
+    shown = [f"{told['domain']:<17} {told['rows']:>5} rows, strange {told['strange']:.3f}"]
+    shown.append(f"drift {told['drift']:.2f}{' ALARM' if told['is_alarmed'] else ''}")
+    for name in ("lean_economy", "no_lean_economy", "lean_balanced", "no_lean_balanced"):
+        point = told[name]
+        low, high = point["interval"]
+        shown.append(
+            f"{name} {point['correct']:.3f} at ${point['usd_per_1k']:.3f}"
+            f" {point['lead']:+.4f} [{low:+.4f}, {high:+.4f}]"
+        )
+    return "; ".join(shown)
