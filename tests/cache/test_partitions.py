@@ -175,6 +175,7 @@ def test_a_cold_partition_gives_what_one_gives_that_was_always_there(
     for each in removed:
         partitions.remove(HERE, each)
         disk.written[HERE].pop(each, None)
+    waiting[:] = [change for change in waiting if change.entry_id not in removed]
     index = partitions.find(HERE, DIM)
     assert (set() if index is None else set(index.oldest(9_999))) == expected
     assert partitions.rows == len(expected)

@@ -18,6 +18,7 @@ from cache.verifier import LARGEST
 
 MODEL = RiskModel.load()
 QUESTION = "How do I reset my password?"
+BOUND = 0.05
 HERE, THERE = b"h" * 20, b"t" * 20
 
 
@@ -44,7 +45,7 @@ def entry(entry_id: int, partition: bytes, question: str, at: Vector, expires_at
 
 
 def cache(**config: object) -> SemanticCache:
-    made = SemanticConfig(**config)  # type: ignore[arg-type] # each test names real fields
+    made = SemanticConfig(**{"max_false_hit_rate": BOUND, **config})  # type: ignore[arg-type] # each test names real fields
     return SemanticCache(
         encoder_id="e", look=SecondLook(MODEL, made.max_false_hit_rate), config=made
     )
@@ -153,7 +154,7 @@ def test_of_many_doubtful_ones_few_are_looked_at_twice() -> None:
         verifier="counting",
     )
     verifier = Counting()
-    look = SecondLook(MODEL, 0.02, verified, verifier)
+    look = SecondLook(MODEL, BOUND, verified, verifier)
     tier = SemanticCache(encoder_id="e", look=look, config=SemanticConfig())
     for number in range(1, 6):
         question = f"how do i plant a fig tree {'x' * number}"
