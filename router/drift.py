@@ -74,7 +74,8 @@ class Known:
     def strangeness(self, vector: Floats) -> float:
         """The share of the training rows that lie nearer, in [0, 1]."""
         nearest = float((self.centroids @ vector).max())
-        return float(np.searchsorted(-self.similarity, -nearest)) / (len(self.similarity) - 1)
+        nearer = int(np.searchsorted(-self.similarity, -nearest))
+        return min(1.0, nearer / (len(self.similarity) - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,3 +248,68 @@ def test_a_live_stream_is_one_tiers_alone(seed: int, quality: float) -> None:
     assert decision.final
     assert decision.entry in (0, 1, 2)
     assert decision.probabilities
+
+
+def _sticking(gain: dict[tuple[int, ...], float], margin: float = 0.1) -> Router:
+    config = RouterConfig(sticky_sessions=True, sticky_margin=margin, exploration=1.0)
+    router = Router(ladder=LADDER, artifact=ARTIFACT, config=config)
+    router.estimator = FakeEstimator(
+        Estimate(right=(0.5, 0.6, 0.7), gain=gain, cost_usd=(0.0, 0.0, 0.0), most_gain={})
+    )
+    return router
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2), st.floats(0, 1))
+def test_a_conversation_keeps_its_tier_within_the_margin(
+    small: float, medium: float, large: float, kept: int, margin: float
+) -> None:
+    """It changes for more than the margin alone, to the best tier, and nothing is drawn."""
+    gains = (small, medium, large)
+    router = _sticking({(place,): gain for place, gain in enumerate(gains)}, margin)
+    decision = router.decide(replace(_task(quality=0.5), kept_place=kept), dice=0.0)
+    moves = max(gains) - gains[kept] > margin
+    assert (decision.entry == kept) != moves or gains[kept] == max(gains)
+    assert decision.propensity == 1.0
+    if moves:
+        assert gains[decision.entry] == max(gains)
+
+
+def test_a_conversation_is_bound_by_what_may_be_asked() -> None:
+    """Neither the caps nor the request's budget give way to a habit."""
+    router = _sticking({(0,): 0.5, (1,): 0.5, (2,): 0.5}, margin=1.0)
+    task = replace(_task(quality=0.5), kept_place=2)
+    assert router.decide(task).entry == 2
+    assert router.decide(replace(task, allowed=(0, 1)), 0.9).entry < 2
+    dear = replace(router.estimator.told, cost_usd=(0.0, 0.0, 1.0))  # type: ignore[union-attr]
+    router.estimator = FakeEstimator(dear)
+    assert router.decide(replace(task, budget_usd=0.1), 0.9).entry < 2
+
+
+@given(st.integers(0, 300), st.floats(0.01, 1.0))
+def test_what_is_strange_begins_no_lower(seed: int, quality: float) -> None:
+    """The lean only raises the entry, and never for a question near what was known."""
+    task = _task(seed, quality=quality)
+    assert ARTIFACT.known is not None
+    plain = Artifact.build(
+        ARTIFACT.manifest,
+        {name: v for name, v in ARTIFACT.arrays.items() if not name.startswith("known_")},
+    )
+    blind = Router(ladder=LADDER, artifact=plain, config=RouterConfig()).decide(task)
+    assert task.vector is not None
+    assert blind.strangeness is None
+    assert ROUTER.decide(task).entry >= blind.entry
+    near = replace(task, vector=ARTIFACT.known.centroids[seed % 64])
+    assert ROUTER.decide(near).reason != "leaned"
+    assert ROUTER.decide(replace(task, quality=0.0)).entry == 0
+
+
+def test_the_price_of_a_goal_stands_in_the_place_of_the_qualitys() -> None:
+    """A dollar that must buy nothing asks the best; one that must buy much, the cheapest."""
+    tasks = [replace(_task(seed), price=price) for seed in range(20) for price in (0.0, 1e9)]
+    entries = [ROUTER.decide(task).entry for task in tasks]
+    assert set(entries[1::2]) == {0}
+    assert sum(entries[::2]) > sum(entries[1::2])
+    prices = ROUTER.prices
+    assert prices is not None
+    assert prices.low <= prices.start <= prices.high
+    assert Router(ladder=LADDER, artifact=None, config=RouterConfig()).prices is None
