@@ -17,6 +17,7 @@ from router import features
 from router.artifact import DEFAULT, FORMAT, KIND, Artifact, content_hash
 from router.policy import Router, RouterConfig
 from router.tiers import Ladder
+from sidecar.traffic.reader import log_files
 from train import shift
 from train.dataset import (
     Example,
@@ -148,7 +149,7 @@ def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
     arrays, metrics = shift.shifted(parent, known, vectors, seed=args.seed)
     head = {
         **{name: parent.manifest[name] for name in ("tiers", "dim", "encoder_ids")},
-        "data": {"traffic": len(examples)},
+        "data": file_hashes(log_files(args.traffic)),
         "rows": len(known),
         "seed": args.seed,
         "parent": parent.version,

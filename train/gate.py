@@ -215,18 +215,15 @@ def _area(  # noqa: PLR0917 - a private step of `compare`
 
 
 def _equal_cost(ours: Swept, theirs: Swept, margin: float, seed: int) -> Check:
-    """Quality where the candidate spends what the other does at `balanced`."""
-    theirs_cost, theirs_right = theirs.balanced.cost_usd, theirs.balanced.correct
+    """Quality of both curves where the one that serves is at `balanced`."""
+    spent = theirs.balanced.cost_usd
 
-    def of_ours(rows: Rows) -> float:
-        points = ours.points(rows)
-        wanted = float(theirs_cost[rows].mean())
+    def of(swept: Swept, rows: Rows) -> float:
+        points, wanted = swept.points(rows), float(spent[rows].mean())
         return float(np.interp(wanted, [p.cost_usd for p in points], [p.quality for p in points]))
 
-    def of_theirs(rows: Rows) -> float:
-        return float(theirs_right[rows].mean())
-
-    return _paired("quality at equal cost", of_ours, of_theirs, theirs_right, margin, seed)
+    ours_of, theirs_of = partial(of, ours), partial(of, theirs)
+    return _paired("quality at equal cost", ours_of, theirs_of, spent, margin, seed)
 
 
 def _paired(  # noqa: PLR0917 - a private step of `compare`

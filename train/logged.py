@@ -2,7 +2,8 @@
 
 Rows are routed requests of whose served answer something is known, with the chance with which their
 entry tier was drawn. Without exploration (`[router] exploration`) the log shows what the router did
-and nothing else, and the gate says that it cannot tell.
+and nothing else, and the gate says that it cannot tell. Nor can it tell of a candidate that judges
+the answers otherwise than the artifact that serves: what follows the entry was logged under that.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.artifact import Artifact
-from router.decision import Task
+from router.decision import AnswerView, Task
 from router.policy import QUALITY, Router, RouterConfig
 from router.pricing import Price
 from router.tiers import Ladder, Tier
@@ -36,6 +37,9 @@ are needed to tell so much."""
 LEAST_EFFECTIVE: Final = 50.0
 """Chosen: rows' worth below which the candidate's choices were hardly ever logged."""
 
+LEAST_ALIKE: Final = 0.7
+"""Chosen: of the logged answers, how many both must judge alike for what followed to stand."""
+
 Numbers = NDArray[np.float64]
 
 _DRAWN: Final = frozenset({"policy", "explored"})
@@ -43,11 +47,12 @@ _DRAWN: Final = frozenset({"policy", "explored"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Row:
-    """A request, what is known of its served answer, and what the router was asked then."""
+    """A request, what is known of its served answer, and what the router was asked and told."""
 
     request: RequestRecord
     label: float
     task: Task
+    answers: Mapping[int, AnswerView]
 
 
 def compare(
@@ -96,26 +101,33 @@ def compare(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Choices:
-    """(n, tiers) chances of choice, chances of sufficing, and foretold dollars."""
+    """(n, tiers) chances of choice, chances of sufficing, foretold dollars; (n,) the judgements.
+
+    A judgement is the answer that would be served of those that were logged, and who is asked next.
+    """
 
     policy: Numbers
     right: Numbers
     cost_usd: Numbers
+    judged: Sequence[tuple[int, int | None]]
 
 
 def _choices(artifact: Artifact, ladder: Ladder, rows: Sequence[_Row]) -> _Choices:
     router = Router(ladder=ladder, artifact=artifact, config=RouterConfig())
     assert router.estimator is not None, "it has an artifact"  # noqa: S101 - a bug of ours
-    chosen, right, cost = [], [], []
+    chosen, right, cost, judged = [], [], [], []
     for row in rows:
         estimate = router.estimator.estimate(row.task, {})
         if estimate is None:
             raise DataError("the log's vectors do not fit the artifact")
-        chosen.append(router.decide(row.task).entry)
+        decision = router.decide(row.task)
+        judgement = router.judge(row.task, decision, row.answers)
+        judged.append((judgement.best, judgement.next_place))
+        chosen.append(decision.entry)
         right.append(estimate.right)
         cost.append(estimate.cost_usd)
     policy = ope.greedy(np.array(chosen), len(ladder))
-    return _Choices(policy, np.array(right), np.array(cost))
+    return _Choices(policy, np.array(right), np.array(cost), judged)
 
 
 def _logged(
@@ -145,6 +157,7 @@ def _report(
     lead = ope.lead(worth, ours.policy, theirs.policy, seed)
     before, after = (float(ope.doubly_robust(worth, each.policy).mean()) for each in (theirs, ours))
     told = ope.effective_rows(ope.weights(worth, ours.policy))
+    alike = float(np.mean([a == b for a, b in zip(ours.judged, theirs.judged, strict=True)]))
     place = np.arange(len(rows)), quality.chosen
     errors = [
         calibration_error(each.right[place], quality.outcome.round()) for each in (theirs, ours)
@@ -167,6 +180,15 @@ def _report(
             interval=None,
             passed=told >= LEAST_EFFECTIVE,
             told=f"at least {LEAST_EFFECTIVE:g}; explore more where there are fewer",
+        ),
+        Check(
+            name="answers judged alike",
+            serving=1.0,
+            candidate=alike,
+            lead=None,
+            interval=None,
+            passed=alike >= LEAST_ALIKE,
+            told=f"at least {LEAST_ALIKE:g}; else hold it against rows (--data)",
         ),
         Check(
             name="calibration error",
@@ -204,7 +226,12 @@ def _row(heard: Heard, ladder: Ladder, encoder_id: str) -> _Row | None:
         allowed=tuple(place for place in places if place is not None),
         quality=QUALITY["balanced"] if request.quality is None else request.quality,
     )
-    return _Row(request, label, task)
+    answers = {
+        place: AnswerView(text=a.answer, finish_reason=a.finish_reason, tokens_out=a.tokens_out)
+        for a in request.attempts
+        if a.outcome == "answered" and (place := ladder.find_place(a.tier)) is not None
+    }
+    return _Row(request, label, task, answers)
 
 
 def _ladder(heard: Sequence[Heard], tiers: Sequence[str]) -> Ladder:

@@ -88,14 +88,19 @@ def self_normalised(logged: Logged, policy: Numbers, rows: Places | None = None)
 
 
 def estimates(logged: Logged, policy: Numbers, seed: int) -> dict[str, Any]:
-    """All three, each with its 95 % interval by the bootstrap over rows."""
+    """All three, each with its 95 % interval by the bootstrap over rows.
+
+    Where no row counts, `snips` has none.
+    """
     plain, robust = ips(logged, policy), doubly_robust(logged, policy)
     count = len(plain)
+    weight = weights(logged, policy)
     ways: dict[str, Callable[[Places], float]] = {
         "ips": lambda rows: float(plain[rows].mean()),
-        "snips": lambda rows: self_normalised(logged, policy, rows),
         "dr": lambda rows: float(robust[rows].mean()),
     }
+    if weight.any():
+        ways["snips"] = lambda rows: self_normalised(logged, policy, rows)
     told: dict[str, Any] = {
         name: {
             "value": figure(np.arange(count)),
@@ -103,7 +108,7 @@ def estimates(logged: Logged, policy: Numbers, seed: int) -> dict[str, Any]:
         }
         for name, figure in ways.items()
     }
-    return told | {"rows": count, "effective_rows": effective_rows(weights(logged, policy))}
+    return told | {"rows": count, "effective_rows": effective_rows(weight)}
 
 
 def lead(logged: Logged, ours: Numbers, theirs: Numbers, seed: int) -> dict[str, Any]:

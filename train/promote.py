@@ -149,14 +149,18 @@ def who() -> str:
 def _shown(args: argparse.Namespace, told: dict[str, Any], report: gate.Report) -> str:
     lines = [f"candidate {told['candidate']} against {told['serving']}", report.gist()]
     for name, figures in told.get("estimates", {}).items():
-        for what, ways in figures.items():
-            ends = ways["dr"]["interval"]
-            lines.append(
-                f"{name:<10}{what:<9} dr {ways['dr']['value']:.5f} ({ends[0]:.5f} to {ends[1]:.5f})"
-                f"  snips {ways['snips']['value']:.5f}  ips {ways['ips']['value']:.5f}"
-                f"  effective rows {ways['effective_rows']:.0f}"
-            )
+        lines += [f"{name:<10}{_told(what, ways)}" for what, ways in figures.items()]
     if told["released"]:
         forced = f", forced: {told['forced']}" if told["forced"] else ""
         lines.append(f"in {args.registry}, stage {told['stage']}{forced}")
     return "\n".join(lines)
+
+
+def _told(what: str, ways: dict[str, Any]) -> str:
+    """One quantity's estimates in one line."""
+    low, high = ways["dr"]["interval"]
+    others = "  ".join(f"{way} {ways[way]['value']:.5f}" for way in ("snips", "ips") if way in ways)
+    return (
+        f"{what:<9} dr {ways['dr']['value']:.5f} ({low:.5f} to {high:.5f})  {others}"
+        f"  effective rows {ways['effective_rows']:.0f}"
+    )

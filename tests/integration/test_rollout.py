@@ -170,6 +170,7 @@ async def test_the_next_tier_is_asked_behind_the_callers_back(start: Start, tmp_
     """Of routed requests alone; the log then knows whether the answer served would stand."""
     sidecar = await start(DEMO, config(tmp_path, more="shadow_share = 1.0"))
     answers = [await ask(sidecar, number, x_sidecar_quality="0") for number in range(8)]
+    answers += [await sidecar.ask("What is 31 plus 6?", {"x-sidecar-quality": "0"})]
     await sidecar.ask("What is 3 plus 4?", {"x-sidecar-bypass": "1"})
     await sidecar.ask("What is 3 plus 5?", model="small")
     await sidecar.ask("What is 3 plus 6?", {"cache-control": "no-store"})
