@@ -221,7 +221,8 @@ def view(body: Mapping[str, Any], tokens_out: int, request: Mapping[str, Any]) -
     """The first choice as the router's judgement sees it."""
     choice = body["choices"][0]
     calls = choice["message"].get("tool_calls") or []
-    wants_json = (request.get("response_format") or {}).get("type") in _JSON_FORMATS
+    asked_format = (request.get("response_format") or {}).get("type")
+    wants_json = isinstance(asked_format, str) and asked_format in _JSON_FORMATS
     arguments = [(call.get("function") or {}).get("arguments", "") for call in calls]
     told = [
         float(token["logprob"])

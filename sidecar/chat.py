@@ -16,6 +16,9 @@ from router.pricing import estimated_tokens
 from router.tiers import Needs
 from sidecar.errors import MalformedRequest
 
+MAX_DEPTH: Final = 254
+"""Source: orjson's documentation, "Serialize": it raises beyond 254 levels of nesting."""
+
 _PART_CAPABILITY: Final = {"image_url": "vision", "input_audio": "audio"}
 
 
@@ -58,6 +61,7 @@ def parse(raw: bytes) -> ChatRequest:
         raise MalformedRequest("body", f"is no valid JSON: {fault}") from fault
     if not isinstance(body, dict):
         raise MalformedRequest("body", "must be a JSON object")
+    _check_depth(raw, body)
     _check_messages(body.get("messages"))
     alias = body.get("model")
     if not isinstance(alias, str) or not alias:
@@ -90,6 +94,16 @@ def _checked(body: Mapping[str, Any], field: str, kind: type | tuple[type, ...])
 
 
 _JSON_NAME: Final = {dict: "object", list: "array", int: "integer", bool: "boolean"}
+
+
+def _check_depth(raw: bytes, body: object) -> None:
+    """What was read must be written again, upstream; orjson reads 1024 levels and writes 254."""
+    if raw.count(b"[") + raw.count(b"{") < MAX_DEPTH:
+        return
+    try:
+        orjson.dumps(body)
+    except orjson.JSONEncodeError as fault:
+        raise MalformedRequest("body", f"is nested more than {MAX_DEPTH} levels deep") from fault
 
 
 def _check_messages(messages: object) -> None:
@@ -139,7 +153,8 @@ def words_of(message: Mapping[str, Any]) -> str:
 
 
 def _arguments(message: Mapping[str, Any]) -> Iterator[str]:
-    for call in message.get("tool_calls") or ():
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         arguments = function.get("arguments") if isinstance(function, dict) else None
         if isinstance(arguments, str):
@@ -165,15 +180,21 @@ def _all_text(message: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else ""
 
 
+def _capability(part: Any) -> str:
+    """What it takes to read one part of a message; empty if nothing is known to."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    return _PART_CAPABILITY.get(kind, "") if isinstance(kind, str) else ""
+
+
 def needs_of(request: ChatRequest) -> Needs:
     """What the request needs of whichever tier takes it."""
     body = request.body
     capabilities = {
-        _PART_CAPABILITY[part["type"]]
+        capability
         for message in request.messages
         if isinstance(message.get("content"), list)
         for part in message["content"]
-        if isinstance(part, dict) and part.get("type") in _PART_CAPABILITY
+        if (capability := _capability(part))
     }
     if body.get("tools") or body.get("functions"):
         capabilities.add("tools")

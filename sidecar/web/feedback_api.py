@@ -112,7 +112,7 @@ def parse_feedback(raw: bytes, *, tenant: str, at: float) -> FeedbackRecord:
 
 def _score(body: dict[str, Any]) -> float | None:
     label, score = body.get("label"), body.get("score")
-    if label is not None and label not in _LABELS:
+    if label is not None and not (isinstance(label, str) and label in _LABELS):
         raise MalformedRequest("label", "must be good or bad")
     if score is None:
         return _LABELS.get(label) if label is not None else None
