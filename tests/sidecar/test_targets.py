@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from router.rules import Route, RuleConfig, When
 from router.tiers import Ladder, Tier
 from sidecar.admission.tenants import Caller
 from sidecar.chat import parse
@@ -75,3 +76,61 @@ def test_unknown_names_are_told() -> None:
         resolve("gpt-9")
     with pytest.raises(MalformedRequest):
         resolve("auto", {"x-sidecar-max-tier": "huge"})
+
+
+REACH = [["home"], ["home", "away"], ["away"]]
+
+
+def bound_target(
+    alias: str, upstreams: set[str] | None = None, rule: RuleConfig | None = None, **headers: str
+) -> Target:
+    targets = Targets(LADDER, REACH)
+    body = {"model": alias, "messages": [{"role": "user", "content": "q"}]}
+    caller = Caller(tenant="t", upstreams=frozenset(upstreams) if upstreams else None)
+    options = parse_options({f"x-sidecar-{k.replace('_', '-')}": v for k, v in headers.items()})
+    target = targets.resolve(parse(orjson.dumps(body)), options, caller, rule=rule)
+    return target if rule is None else targets.routed(target, rule)
+
+
+def ruled(*upstreams: str, **route: Any) -> RuleConfig:
+    when = When(tags=("x",))
+    return RuleConfig(name="r", when=when, route=Route(**route), upstreams=upstreams)
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "rule", "allowed"),
+    [
+        pytest.param(None, None, (0, 1, 2), id="unbound"),
+        pytest.param({"home"}, None, (0, 1), id="tenant"),
+        pytest.param(None, ruled("away"), (1, 2), id="rule"),
+        pytest.param({"away"}, ruled("away", "home"), (1, 2), id="both"),
+        pytest.param({"home"}, ruled("home", min_tier="medium"), (1,), id="bounds"),
+    ],
+)
+def test_a_tier_without_an_upstream_that_may_be_asked_is_none(
+    upstreams: set[str] | None, rule: RuleConfig | None, allowed: tuple[int, ...]
+) -> None:
+    """Of tenant and rule alike; and the target carries whom it is bound to."""
+    target = bound_target("auto", upstreams, rule)
+    assert target.allowed == allowed
+    assert (target.upstreams is None) == (upstreams is None and rule is None)
+
+
+def test_a_pinned_tier_is_bound_too() -> None:
+    """And so is a request that no upstream may take at all."""
+    with pytest.raises(NoAbleTier):
+        bound_target("large", {"home"})
+    with pytest.raises(NoAbleTier):
+        bound_target("auto", {"home"}, ruled("away"))
+    assert bound_target("large", {"away"}).upstreams == {"away"}
+    assert bound_target("auto", {"away"}, bypass="1").upstreams == {"away"}
+
+
+def test_a_route_is_taken_as_far_as_its_tiers_may_be_asked() -> None:
+    """Caps, bounds and capabilities come first; a pinned request takes none."""
+    assert bound_target("auto", None, ruled(tier="large")).entry == 2
+    assert bound_target("auto", {"home"}, ruled(tier="large")).entry is None
+    assert bound_target("auto", None, ruled(tier="large"), max_tier="medium").entry is None
+    assert bound_target("auto", None, ruled(max_tier="small"), min_tier="medium").allowed == (1, 2)
+    assert bound_target("auto", None, ruled(max_tier="small")).allowed == (0,)
+    assert bound_target("small", None, ruled(min_tier="large")).allowed == (0,)
