@@ -79,6 +79,7 @@ class Facets:
         negations: How often it says no.
         modals: Of its verbs: may one, should one, did one.
         parts: How many questions or statements it makes.
+        marks: How many question marks it has.
         is_personal: It speaks of what is the speaker's own.
     """
 
@@ -95,6 +96,7 @@ class Facets:
     negations: int
     modals: frozenset[str]
     parts: int
+    marks: int
     is_personal: bool
 
 
@@ -133,6 +135,7 @@ def facets(question: str) -> Facets:
         negations=sum(word in NEGATIONS or word.endswith("n't") for word in raw),
         modals=_MODALS.intersection(raw),
         parts=len(_PART_END.findall(text.strip(" .?!\n"))),
+        marks=text.count("?"),
         is_personal=not _POSSESSIVES.isdisjoint(raw),
     )
 

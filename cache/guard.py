@@ -62,7 +62,10 @@ class Comparison:
 
 
 def compare(one: Facets, other: Facets) -> Comparison:
-    """What tells `one` from `other`; the same either way round."""
+    """What tells `one`, the kept question, from `other`, the new one.
+
+    The same either way round, but that who asks something more is not served by who asks less.
+    """
     shared = one.content & other.content
     alone = _unmatched(one.content - shared, other.content - shared)
     size = max(1, len(one.content) + len(other.content))
@@ -143,6 +146,8 @@ def _veto(
         (bool(one.codes - other.codes) and bool(other.codes - one.codes), "id"),
         (one.symbols != other.symbols, "symbol"),
         (_is_turned(one, other), "direction"),
+        (_is_exchanged(one, other), "roles"),
+        (_asks_more(one, other), "asks more"),
         (one.asks != other.asks and {one.asks, other.asks} <= _ASKS_APART, "asks"),
     )
     return next((word for applies, word in checks if applies), "")
@@ -182,6 +187,59 @@ def _is_turned(one: Facets, other: Facets) -> bool:
         return False
     heads, other_heads = _heads(one), _heads(other)
     return any(head != other_heads[word] for word, head in heads.items() if word in other_heads)
+
+
+def _is_exchanged(one: Facets, other: Facets) -> bool:
+    """`Will Rome beat Carthage?` and `Will Carthage beat Rome?`: two words in each other's place.
+
+    Not where they are neighbours (`written already`), nor where a word says that either order
+    means the same. Measured: of the 13,700 judged pairs it takes 4, and none of them served.
+    """
+    if len(one.words) != len(other.words) or _EVEN.intersection(one.words):
+        return False
+    places = [at for at, word in enumerate(one.words) if word != other.words[at]]
+    if len(places) != 2 or places[1] - places[0] < 2:  # noqa: PLR2004 - two, and not neighbours
+        return False
+    first, last = places
+    swapped = {one.words[first], one.words[last]}
+    return one.words[first] == other.words[last] and swapped <= other.content & one.content
+
+
+_EVEN: Final = frozenset(
+    {
+        "and",
+        "or",
+        "vs",
+        "versus",
+        "between",
+        "difference",
+        "different",
+        "same",
+        "similar",
+        "compare",
+        "comparison",
+        "both",
+    }
+)
+"""Words beside which either order says the same."""
+
+
+def _asks_more(one: Facets, other: Facets) -> bool:
+    """`What is X?` and `What is X? How is it made?`: the same to the word, and one question more.
+
+    Measured: of the 13,700 judged pairs it takes 21, of which 14 were not served.
+    """
+    rest = other.words[len(one.words) :]
+    return (
+        other.words[: len(one.words)] == one.words
+        and other.marks > one.marks > 0
+        and len(rest) >= _SHORT_WORDS
+        and bool(_FURTHER.intersection(rest))
+    )
+
+
+_FURTHER: Final = frozenset({"how", "what", "where", "who", "when", "which"})
+"""`Why?` alone is left out: who asks what is best is mostly told why."""
 
 
 def _heads(of: Facets) -> dict[str, str]:

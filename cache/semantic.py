@@ -205,6 +205,8 @@ class SemanticCache:
         doubtful = [at for at, look in enumerate(looks) if look.opinion.is_doubtful]
         for at in nsmallest(MAX_VERDICTS, doubtful, key=lambda at: looks[at].opinion.risk):
             looks[at] = self._looked_twice(near[at].entry.question, question, looks[at])
+            if looks[at].opinion.reason is None:
+                break  # one is enough, and the caller waits
         return tuple(look.judged for look in looks)
 
     def judge_pair(

@@ -91,3 +91,19 @@ def test_any_text_can_be_compared(one: str, other: str) -> None:
     assert len(comparison.values) == len(NAMES)
     assert all(0.0 <= value <= 1.0 for value in comparison.values)
     assert not compare(facets(one), facets(one)).veto
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked", "veto"),
+    [
+        ("Will Rome beat Carthage?", "Will Carthage beat Rome?", "roles"),
+        ("Is the text written already in ink?", "Is the text already written in ink?", ""),
+        ("Is Rome as old as and like Carthage?", "Is Carthage as old as and like Rome?", ""),
+        ("What is felt?", "What is felt? How is it made?", "asks more"),
+        ("What is felt? How is it made?", "What is felt?", ""),
+        ("What is the best felt?", "What is the best felt? Why?", ""),
+    ],
+)
+def test_who_does_it_to_whom_and_who_asks_for_more(kept: str, asked: str, veto: str) -> None:
+    """Two words in each other's place; the same question with another behind it."""
+    assert compare(facets(kept), facets(asked)).veto == veto
