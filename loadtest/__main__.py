@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import budget, hops, kill, provider, qqp, replay, run, storm, tail, trust
+from loadtest import budget, hops, kill, provider, qqp, replay, run, soak, storm, tail, trust
 from loadtest.processes import NotReady
 from loadtest.report import Report, write
 
@@ -65,6 +65,12 @@ _VERBS: Final = {
         help="two hundred callers at once and one budget: the vendor's bill beside it",
         add_arguments=budget.add_arguments,
         report=budget.report,
+        asks_another=False,
+    ),
+    "soak": Verb(
+        help="every kind of traffic for a long while: do memory, handles, tasks, threads grow?",
+        add_arguments=soak.add_arguments,
+        report=soak.report,
         asks_another=False,
     ),
     "tail": Verb(

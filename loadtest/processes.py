@@ -196,14 +196,18 @@ PRICES_USD_PER_MTOK: Final = {
 
 def sidecar_config(folder: Path, port: int, admin_port: int, upstream: str) -> str:
     """A whole `sidecar.toml`: three tiers at one upstream, all that is written goes to `folder`."""
-    tiers = "\n".join(
-        f'[[tiers]]\nname = "{name}"\nmodel = "demo-{name}"\nupstreams = ["only"]\n'
-        f"price_in_usd_per_mtok = {price_in}\nprice_out_usd_per_mtok = {price_out}\n"
-        for name, (price_in, price_out) in PRICES_USD_PER_MTOK.items()
-    )
     return (
         f"[server]\nport = {port}\nadmin_port = {admin_port}\n\n"
         f'[cache.disk]\npath = "{folder / "cache.sqlite"}"\n\n'
         f'[traffic]\ndir = "{folder / "traffic"}"\n\n'
-        f'[[upstreams]]\nname = "only"\n{upstream}\n{tiers}'
+        f'[[upstreams]]\nname = "only"\n{upstream}\n{tiers_config()}'
+    )
+
+
+def tiers_config() -> str:
+    """Three tiers at the upstream `only`."""
+    return "\n".join(
+        f'[[tiers]]\nname = "{name}"\nmodel = "demo-{name}"\nupstreams = ["only"]\n'
+        f"price_in_usd_per_mtok = {price_in}\nprice_out_usd_per_mtok = {price_out}\n"
+        for name, (price_in, price_out) in PRICES_USD_PER_MTOK.items()
     )
