@@ -28,6 +28,7 @@ class Task:
         is_live: The answer is to be relayed as it comes, so that one tier is asked and no more.
         price: Points of quality that a dollar must buy, where a goal is held; None: as `quality`
             says.
+        is_wary: Traffic of late is unlike what the artifact was fitted on.
         kept_place: The tier that the conversation had; None if it is to be chosen afresh.
         unit: Whom a trial of another artifact is drawn by: the user, or the request itself.
     """
@@ -42,6 +43,7 @@ class Task:
     is_live: bool = False
     price: float | None = None
     kept_place: int | None = None
+    is_wary: bool = False
     unit: str = ""
 
 
@@ -55,7 +57,7 @@ class Decision:
             suffices; empty if nothing was estimated (pinned, no artifact, no vector).
         reason: One of a closed set of words, for the metric label: `pinned`, `only_one`, `policy`,
             `explored`, `sticky` (the conversation's tier), `rule`, `leaned` (unlike all that was
-            learnt from, so a higher tier), `default` (no artifact or no vector).
+            learnt from, so by averages alone), `default` (no artifact or no vector).
         detail: The numbers behind it in words, for the debug header.
         propensity: Probability with which this entry tier was drawn, in (0, 1]; 1 unless explored.
         final: True if no answer of the entry tier could make escalation pay: then a stream is

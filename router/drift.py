@@ -33,6 +33,15 @@ KINDS: Final[tuple[Kind, ...]] = ("input", "score", "agreement", "calibration")
 FOREIGN: Final = 0.99
 """Chosen: of traffic like the training rows one request in a hundred leans for nothing."""
 
+WARY: Final = 0.9
+"""Chosen: the same while the alarm of the input is raised. Much of the traffic is foreign then, so
+it takes less to believe it of one request; of what is known a tenth is taken for foreign too, and
+served like a mix for so long."""
+
+LEAN: Final = 0.5
+"""Chosen: of a foreign request a dollar must buy half as much: where nothing is known of a question,
+the safer tier is worth more than usual."""
+
 BINS: Final = 10
 WINDOW: Final = 500
 LEAST: Final = 200

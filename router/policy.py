@@ -25,7 +25,7 @@ from router.budget import Goal, Range
 from router.calibration import LEAST
 from router.confidence import hard_failure, is_judgeable
 from router.decision import AnswerView, Decision, Judgement, Task
-from router.drift import FOREIGN, Known
+from router.drift import FOREIGN, LEAN, WARY, Known
 from router.errors import LadderError
 from router.estimate import ArtifactEstimator, Estimate, Estimator, Plan
 from router.pricing import cost
@@ -188,9 +188,9 @@ class Router:
         chosen = _best(payable, estimate, price, longest)[0]
         share, kept = self._config.exploration, task.kept_place
         reason, strangeness = "policy", self._strangeness(task)
-        safe = self._safe_place(strangeness, payable, estimate, price, longest)
-        if safe is not None and safe > chosen:
-            chosen, reason = safe, "leaned"
+        safe = self._safe_place(task, strangeness, payable, estimate, price)
+        if safe is not None:
+            chosen, reason = max(safe, chosen), "leaned"
         if kept in payable:
             # Within a conversation nothing is drawn: it would bounce for no reason of its own.
             share = 0.0
@@ -210,7 +210,9 @@ class Router:
             detail=_told(estimate, price),
             propensity=propensity,
             strangeness=strangeness,
-            final=task.is_live or _is_final(entry, task.allowed, estimate, price),
+            final=task.is_live
+            or reason == "leaned"
+            or _is_final(entry, task.allowed, estimate, price),
         )
 
     def _strangeness(self, task: Task) -> float | None:
@@ -220,21 +222,25 @@ class Router:
 
     def _safe_place(
         self,
+        task: Task,
         strangeness: float | None,
         payable: list[int],
         estimate: Estimate,
         price: float,
-        longest: int | None,
     ) -> int | None:
         """Where a question begins that is unlike all that was learnt from; None for any other.
 
-        The heads speak of what they do not know: what is gained on average is the better guess.
+        The heads speak of what they do not know, above all once answers are held: on a domain left
+        out they lose to a random mix. Which tier is worth its cost on average is the better guess,
+        and whoever goes by averages alone is such a mix, and never worse.
         """
-        if strangeness is None or strangeness <= FOREIGN or price == math.inf:
+        limit = WARY if task.is_wary else FOREIGN
+        if strangeness is None or strangeness <= limit or price == math.inf:
             return None
         if self._usual_gain is None:
             return None
-        return _best(payable, replace(estimate, gain=self._usual_gain), price, longest)[0]
+        usual = replace(estimate, gain=self._usual_gain)
+        return _best(payable, usual, LEAN * price, longest=1)[0]
 
     def _is_worth_staying(
         self,
@@ -298,7 +304,8 @@ class Router:
             # Nothing that is held can be served: the best tier above, whether or not it pays.
             return (_best(payable, estimate, price)[0] if estimate else payable[0]), "hard_failure"
         is_judged = all(map(is_judgeable, answers.values()))
-        if estimate is None or not is_judged or price == math.inf:
+        has_leaned = decision.reason == "leaned"
+        if estimate is None or not is_judged or has_leaned or price == math.inf:
             return None, "confident"
         plan = _best(payable, estimate, price)
         pays = _worth(estimate.gain[plan], plan, estimate, price) > 0

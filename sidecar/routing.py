@@ -156,6 +156,7 @@ class Routing:
             is_live=inquiry.request.stream and self.relays_streams,
             price=pacer.price if pacer is not None else None,
             kept_place=self._kept_place(inquiry, session),
+            is_wary=self.drifting.is_wary,
             unit=_unit(inquiry),
         )
         return Course(task, is_own, pacer if is_own else None, session if is_own else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -58,13 +58,20 @@ class Remembering:
 
 
 def replay(
-    router: Router, ladder: Ladder, examples: Sequence[Example], vectors: Vectors, quality: float
+    router: Router,
+    ladder: Ladder,
+    examples: Sequence[Example],
+    vectors: Vectors,
+    quality: float,
+    *,
+    is_wary: bool = False,
 ) -> Replayed:
     """Every example through `decide`, the cascade and `judge`, at one point of the curve."""
-    rows = [
-        climb(router, ladder, example, example.task(vector, len(ladder), quality))
+    tasks = [
+        replace(example.task(vector, len(ladder), quality), is_wary=is_wary)
         for example, vector in zip(examples, vectors, strict=True)
     ]
+    rows = [climb(router, ladder, *each) for each in zip(examples, tasks, strict=True)]
     correct, cost, served, asked, confidence = (
         np.array(column) for column in list(zip(*rows, strict=True))[:5]
     )

@@ -52,6 +52,11 @@ class Drifting:
         """By kind."""
         return self._watch.standings
 
+    @property
+    def is_wary(self) -> bool:
+        """What is asked is unlike what the artifact was fitted on."""
+        return self._watch.standings["input"].is_alarmed
+
     def rows(self) -> Iterator[tuple[tuple[str], float]]:
         """By kind, how far; see `router.drift`."""
         for kind, standing in self._watch.standings.items():

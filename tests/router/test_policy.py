@@ -250,6 +250,12 @@ def test_a_live_stream_is_one_tiers_alone(seed: int, quality: float) -> None:
     assert decision.probabilities
 
 
+def _familiar() -> Task:
+    """A question like those that the artifact was fitted on."""
+    assert ARTIFACT.known is not None
+    return replace(_task(quality=0.5), vector=ARTIFACT.known.centroids[0])
+
+
 def _sticking(gain: dict[tuple[int, ...], float], margin: float = 0.1) -> Router:
     config = RouterConfig(sticky_sessions=True, sticky_margin=margin, exploration=1.0)
     router = Router(ladder=LADDER, artifact=ARTIFACT, config=config)
@@ -266,7 +272,7 @@ def test_a_conversation_keeps_its_tier_within_the_margin(
     """It changes for more than the margin alone, to the best tier, and nothing is drawn."""
     gains = (small, medium, large)
     router = _sticking({(place,): gain for place, gain in enumerate(gains)}, margin)
-    decision = router.decide(replace(_task(quality=0.5), kept_place=kept), dice=0.0)
+    decision = router.decide(replace(_familiar(), kept_place=kept), dice=0.0)
     moves = max(gains) - gains[kept] > margin
     assert (decision.entry == kept) != moves or gains[kept] == max(gains)
     assert decision.propensity == 1.0
@@ -277,7 +283,7 @@ def test_a_conversation_keeps_its_tier_within_the_margin(
 def test_a_conversation_is_bound_by_what_may_be_asked() -> None:
     """Neither the caps nor the request's budget give way to a habit."""
     router = _sticking({(0,): 0.5, (1,): 0.5, (2,): 0.5}, margin=1.0)
-    task = replace(_task(quality=0.5), kept_place=2)
+    task = replace(_familiar(), kept_place=2)
     assert router.decide(task).entry == 2
     assert router.decide(replace(task, allowed=(0, 1)), 0.9).entry < 2
     dear = replace(router.estimator.told, cost_usd=(0.0, 0.0, 1.0))  # type: ignore[union-attr]
@@ -287,7 +293,10 @@ def test_a_conversation_is_bound_by_what_may_be_asked() -> None:
 
 @given(st.integers(0, 300), st.floats(0.01, 1.0))
 def test_what_is_strange_begins_no_lower(seed: int, quality: float) -> None:
-    """The lean only raises the entry, and never for a question near what was known."""
+    """The lean only raises the entry, and not for a question near what was known.
+
+    Of its answer no head is asked: only one that nobody can use leads on.
+    """
     task = _task(seed, quality=quality)
     assert ARTIFACT.known is not None
     plain = Artifact.build(
@@ -297,7 +306,12 @@ def test_what_is_strange_begins_no_lower(seed: int, quality: float) -> None:
     blind = Router(ladder=LADDER, artifact=plain, config=RouterConfig()).decide(task)
     assert task.vector is not None
     assert blind.strangeness is None
-    assert ROUTER.decide(task).entry >= blind.entry
+    leaned = ROUTER.decide(task)
+    assert leaned.entry >= blind.entry
+    assert (leaned.reason, leaned.final) == ("leaned", True)
+    assert ROUTER.judge(task, leaned, {leaned.entry: _answer()}).next_place is None
+    if leaned.entry < 2:
+        assert ROUTER.judge(task, leaned, {leaned.entry: _answer("")}).reason == "hard_failure"
     near = replace(task, vector=ARTIFACT.known.centroids[seed % 64])
     assert ROUTER.decide(near).reason != "leaned"
     assert ROUTER.decide(replace(task, quality=0.0)).entry == 0

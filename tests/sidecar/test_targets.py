@@ -122,8 +122,8 @@ def test_a_pinned_tier_is_bound_too() -> None:
         bound_target("large", {"home"})
     with pytest.raises(NoAbleTier):
         bound_target("auto", {"home"}, ruled("away"))
-    assert bound_target("large", {"away"}).upstreams == {"away"}
-    assert bound_target("auto", {"away"}, bypass="1").upstreams == {"away"}
+    assert bound_target("large", {"away"}).upstreams == frozenset({"away"})
+    assert bound_target("auto", {"away"}, bypass="1").upstreams == frozenset({"away"})
 
 
 def test_a_route_is_taken_as_far_as_its_tiers_may_be_asked() -> None:
