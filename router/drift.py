@@ -34,8 +34,8 @@ FOREIGN: Final = 0.99
 """Chosen: of traffic like the training rows one request in a hundred leans for nothing."""
 
 WARY: Final = 0.9
-"""Chosen: the same while the alarm of the input is raised. Much of the traffic is foreign then, so
-it takes less to believe it of one request; of what is known a tenth is taken for foreign too, and
+"""Chosen: the same while the alarm of the input is raised. Much of the traffic is foreign then, and
+it takes less to believe it of one request; a tenth of what is known is taken for foreign too, and
 served like a mix for so long."""
 
 LEAN: Final = 0.5
