@@ -34,13 +34,13 @@ FOREIGN: Final = 0.99
 """Chosen: of traffic like the training rows one request in a hundred leans for nothing."""
 
 WARY: Final = 0.9
-"""Chosen: the same while the alarm of the input is raised. Much of the traffic is foreign then, and
-it takes less to believe it of one request; a tenth of what is known is taken for foreign too, and
-served like a mix for so long."""
+"""Chosen: the same while the alarm of the input is raised. Much of the traffic is foreign then,
+and it takes less to believe it of one request; a tenth of what is known is taken for foreign too,
+and served like a mix for so long."""
 
 LEAN: Final = 0.5
-"""Chosen: of a foreign request a dollar must buy half as much: where nothing is known of a question,
-the safer tier is worth more than usual."""
+"""Chosen: of a foreign request a dollar must buy half as much: where nothing is known of it, the
+safer tier is worth more than usual."""
 
 BINS: Final = 10
 WINDOW: Final = 500
