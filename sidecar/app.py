@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -19,6 +19,7 @@ from sidecar.inspection import Inspection
 from sidecar.pipeline import Pipeline
 from sidecar.releasing import begin_anew
 from sidecar.traffic.redaction import PATTERNS, Redaction
+from sidecar.web import openapi
 from sidecar.web.admin_api import AdminApi
 from sidecar.web.budgets_api import BudgetsApi
 from sidecar.web.drift_api import DriftApi
@@ -122,7 +123,7 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
 
         loop.add_signal_handler(signal.SIGHUP, reload_or_tell)
 
-        main, token = MainLoop(loop), OperatorToken(config.server.admin_token)
+        main = MainLoop(loop)
 
         async def reload_from_afar() -> str:
             async def here() -> str:
@@ -131,32 +132,11 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
             return await main.run(here)
 
         door = Door(data_plane(config, sidecar, lasting), config.server.host, config.server.port)
-        operator_plane = OperatorPlane(
-            readiness=readiness,
-            exposition=lasting.metrics.exposition,
-            upstreams=lambda: shut(lasting.fleet.standings()),
-            reload=reload_from_afar,
-            token=token,
+        routes = operator_routes(
+            config, sidecar, lasting, main=main, readiness=readiness, reload=reload_from_afar
         )
-        admin_api = AdminApi(cache=inspection(config, sidecar, lasting), main=main, token=token)
-        upstreams_api = UpstreamsApi(read=lasting.fleet.standings, token=token)
-        overrides_api = OverridesApi(
-            board=lasting.board, ladder=lambda: sidecar.pipeline().ladder, main=main, token=token
-        )
-        router_api = RouterApi(rollout=lasting.rollout, main=main, token=token)
-        drift_api = DriftApi(drifting=lasting.drifting, main=main, token=token)
-        budgets_api = BudgetsApi(read=lasting.admission.budgets, token=token)
-        operator_routes = [
-            *budgets_api.routes(),
-            *operator_plane.routes(),
-            *overrides_api.routes(),
-            *admin_api.routes(),
-            *router_api.routes(),
-            *drift_api.routes(),
-            *upstreams_api.routes(),
-        ]
         operator_door = ThreadedDoor(
-            lambda: _application(operator_routes, logger, 1024 * 1024),
+            lambda: _application(routes, logger, 1024 * 1024),
             config.server.admin_host,
             config.server.admin_port,
         )
@@ -205,6 +185,44 @@ def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Applic
     )
     routes = [*openai_api.routes(), *fragments_api.routes(), *feedback_api.routes()]
     return _application(routes, lasting.logger, config.server.max_body_bytes, keeps_pages_out=True)
+
+
+def operator_routes(
+    config: Config,
+    sidecar: Sidecar,
+    lasting: Lasting,
+    *,
+    main: MainLoop,
+    readiness: Readiness,
+    reload: Callable[[], Awaitable[str]],
+) -> list[web.RouteDef]:
+    """What the operator's application serves; its handlers run on that plane's own loop."""
+    token = OperatorToken(config.server.admin_token)
+    operator_plane = OperatorPlane(
+        readiness=readiness,
+        exposition=lasting.metrics.exposition,
+        upstreams=lambda: shut(lasting.fleet.standings()),
+        reload=reload,
+        token=token,
+    )
+    admin_api = AdminApi(cache=inspection(config, sidecar, lasting), main=main, token=token)
+    upstreams_api = UpstreamsApi(read=lasting.fleet.standings, token=token)
+    overrides_api = OverridesApi(
+        board=lasting.board, ladder=lambda: sidecar.pipeline().ladder, main=main, token=token
+    )
+    router_api = RouterApi(rollout=lasting.rollout, main=main, token=token)
+    drift_api = DriftApi(drifting=lasting.drifting, main=main, token=token)
+    budgets_api = BudgetsApi(read=lasting.admission.budgets, token=token)
+    return [
+        *budgets_api.routes(),
+        *operator_plane.routes(),
+        *overrides_api.routes(),
+        *admin_api.routes(),
+        *router_api.routes(),
+        *drift_api.routes(),
+        *upstreams_api.routes(),
+        *openapi.routes(),
+    ]
 
 
 def inspection(config: Config, sidecar: Sidecar, lasting: Lasting) -> Inspection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -35,7 +37,7 @@ def _is_told_as_openai_does(response: Response) -> None:
 @pytest.mark.timeout(1_200)
 @SCHEMA.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-def test_whatever_is_asked_is_answered_as_promised(case: Case, target: Target) -> None:
+def test_whatever_is_asked_is_answered_as_promised(case: Case[Any], target: Target) -> None:
     """No 500, no hang, no status and no shape that the document does not tell."""
     response = case.call(base_url=target.at(case.path), timeout=HANGS_S)
     if response.status_code == 405 and response.headers.get("allow"):
