@@ -3,7 +3,7 @@
 Four figures are compared, each by a bound that holds at every look, however often somebody looks:
 quality (scores and labels), errors, escalations, and dollars a request. The candidate goes back
 when it is worse by more than the margin beyond doubt, and goes on when it has decided enough
-requests and nothing says so.
+requests and is not worse by more than that on the face of it. In between, it waits for more.
 
 Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory and
 asymptotic confidence sequences" (2021), the normal mixture boundary, of the smaller arm's count.
@@ -146,20 +146,49 @@ def verdict(serving: Tally, candidate: Tally, config: CanaryConfig, *, is_shadow
     """The word on a candidate at its present share."""
     if candidate.faults >= FAULTS:
         return Verdict("roll_back", f"it failed in {candidate.faults} decisions")
-    for told in _worse(serving, candidate, config) if not is_shadow else ():
-        return Verdict("roll_back", told)
+    looks = [] if is_shadow else _looks(serving, candidate, config)
+    for look in looks:
+        if look.worse - look.radius > look.margin:
+            return Verdict("roll_back", look.told)
+    few = "" if is_shadow else _too_few(serving, candidate, config.min_labels)
+    doubts = [f"in doubt: {look.told}" for look in looks if look.worse > look.margin]
     if candidate.requests < config.requests:
-        return Verdict("wait", f"{candidate.requests} of {config.requests} requests")
+        few = f"{candidate.requests} of {config.requests} requests"
+    if few or doubts:
+        return Verdict("wait", few or doubts[0])
     labels = candidate.quality.count
-    if not is_shadow and labels < config.min_labels:
-        return Verdict("wait", f"{labels} of {config.min_labels} labels")
     what = "would have decided" if is_shadow else "decided"
     quality = f", quality {candidate.quality.value:.3f} of {labels}" if labels else ""
     return Verdict("step", f"{what} {candidate.requests} requests{quality}; no guard says no")
 
 
-def _worse(serving: Tally, candidate: Tally, config: CanaryConfig) -> list[str]:
-    """Each guard that says no, in words."""
+def _too_few(serving: Tally, candidate: Tally, min_labels: int) -> str:
+    """What there is too little of to compare; empty if there is enough.
+
+    Where no labels come, none are waited for, unless the operator asks for some.
+    """
+    requests, labels = candidate.requests, candidate.quality.count
+    if labels < min_labels:
+        return f"{labels} of {min_labels} labels"
+    if min(serving.requests, requests) < LEAST:
+        return f"fewer than {LEAST} requests in an arm"
+    few = min(serving.quality.count, labels) < LEAST
+    return f"fewer than {LEAST} labels in an arm" if few and serving.quality.count + labels else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One figure of both arms: how much worse the candidate is, and what is allowed."""
+
+    name: str
+    worse: float
+    radius: float
+    margin: float
+    told: str
+
+
+def _looks(serving: Tally, candidate: Tally, config: CanaryConfig) -> list[_Look]:
+    """The figures of which both arms have enough to be compared."""
     cost = serving.cost_usd.value
     guards = (
         ("quality", candidate.quality, serving.quality, -1.0, config.max_quality_loss, 1.0),
@@ -169,7 +198,7 @@ def _worse(serving: Tally, candidate: Tally, config: CanaryConfig) -> list[str]:
         ("cost in USD", candidate.cost_usd, serving.cost_usd, 1.0,
          config.max_cost_increase * cost, cost),
     )  # fmt: skip
-    told = []
+    looks = []
     for name, ours, theirs, sense, margin, unit in guards:
         smaller = min(ours.count, theirs.count)
         if smaller < LEAST:
@@ -178,12 +207,12 @@ def _worse(serving: Tally, candidate: Tally, config: CanaryConfig) -> list[str]:
         radius = boundary(smaller, ALPHA / len(guards)) * math.sqrt(
             ours.error_squared(unit) + theirs.error_squared(unit)
         )
-        if worse - radius > margin:
-            told.append(
-                f"{name} {ours.value:.6g} of {ours.count}, against {theirs.value:.6g} of "
-                f"{theirs.count}: worse by {worse - radius:.3g} at least, {margin:.3g} allowed"
-            )
-    return told
+        told = (
+            f"{name} {ours.value:.6g} of {ours.count}, against {theirs.value:.6g} of "
+            f"{theirs.count}: worse by {worse:.3g}, give or take {radius:.3g}; {margin:.3g} allowed"
+        )
+        looks.append(_Look(name, worse, radius, margin, told))
+    return looks
 
 
 def boundary(count: int, alpha: float) -> float:

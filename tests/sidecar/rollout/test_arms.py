@@ -67,7 +67,8 @@ def test_in_shadow_the_candidate_is_asked_and_not_heeded(tmp_path: Path) -> None
         decision = arms.decide(task(unit))
         assert (decision.version, decision.role) == (serving.version, "serving")
         assert decision.entry == serving.decide(task(unit)).entry
-        assert (decision.rival, decision.rival_entry) == (candidate.version, 0)
+        assert decision.rival == candidate.version
+        assert decision.rival_entry == candidate.decide(task(unit)).entry
 
 
 def test_a_share_is_decided_by_the_candidate(tmp_path: Path) -> None:

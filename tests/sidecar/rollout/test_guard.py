@@ -85,8 +85,17 @@ def test_a_good_candidate_goes_on_once_it_decided_enough() -> None:
     assert found.act == "step"
     tally = Tally(requests=400)
     needs = CanaryConfig(requests=400, min_labels=1)
-    assert verdict(Tally(), tally, needs, is_shadow=False).act == "wait"
-    assert verdict(Tally(), tally, CONFIG, is_shadow=False).act == "step"
+    assert verdict(Tally(requests=99), tally, needs, is_shadow=False).act == "wait"
+    assert verdict(Tally(requests=99), tally, CONFIG, is_shadow=False).act == "step"
+    assert verdict(Tally(), tally, CONFIG, is_shadow=False).act == "wait"  # nothing beside it
+
+
+def test_a_candidate_that_looks_worse_waits_until_it_is_known() -> None:
+    """Few requests are asked for, and yet a bad one never goes on for want of evidence."""
+    hasty = CanaryConfig(requests=20)
+    dice = np.random.default_rng(17)
+    acts = [run(dice, share=0.5, quality=(0.93, 0.6), config=hasty)[0].act for _ in range(40)]
+    assert acts.count("roll_back") >= 38
 
 
 def test_a_candidate_that_fails_goes_back_from_shadow() -> None:
