@@ -24,7 +24,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-FAULTS: Final = ("status=NNN", "reset", "truncate", "drip", "garbage")
+FAULTS: Final = ("status=NNN", "reset", "truncate", "stops", "drip", "garbage")
+"""`truncate` cuts the connection midway; `stops` ends the answer midway as if that were all."""
 PREFIX: Final = "Answer to: "
 _IN_QUESTION: Final = re.compile(r"\[fault:([a-z]+(?:=\d{3})?)\]")
 _PIECE_CHARACTERS: Final = 16
@@ -73,18 +74,27 @@ class SimulatedVendor:
         self._rng = Random(config.seed)
         self._counts: Counter[str] = Counter()
         self._tokens: dict[str, list[int]] = {}
+        self._left = 0
 
     def app(self) -> web.Application:
         """The server's application."""
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
-        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_post("/v1/chat/completions", self._answer)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._stats)
         return app
 
     async def _stats(self, _: web.Request) -> web.Response:
         told = {"calls": self._counts.total(), "by_kind": dict(self._counts)}
-        return web.json_response({**told, "tokens": self._tokens})
+        return web.json_response({**told, "tokens": self._tokens, "left": self._left})
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        """Counts those who leave before their answer ends; the server must cancel for them."""
+        try:
+            return await self._complete(request)
+        except (asyncio.CancelledError, ConnectionError):
+            self._left += 1
+            raise
 
     async def _models(self, _: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "echo", "object": "model"}]})
@@ -92,7 +102,7 @@ class SimulatedVendor:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         try:
             body = await request.json()
-            question = _last_user_text(body["messages"])
+            question = last_user_text(body["messages"])
         except (ValueError, KeyError, TypeError):
             self._counts["refused"] += 1
             return _refusal(400, "no chat completion request")
@@ -106,11 +116,11 @@ class SimulatedVendor:
             return web.Response(text="<html>not what you wanted", content_type="text/html")
         if fault == "reset":
             return _broken(request)
-        completion = _completion(body, self._config.meanings.get(question, question))
+        completion = completion_to(body, self._config.meanings.get(question, question))
         self._bill(completion)
         if is_stream:
             options = body.get("stream_options") or {}
-            chunks = list(_chunks(completion, include_usage=bool(options.get("include_usage"))))
+            chunks = list(chunks_of(completion, include_usage=bool(options.get("include_usage"))))
             return await self._stream(request, chunks, fault)
         return await self._whole(request, completion, fault)
 
@@ -151,8 +161,8 @@ class SimulatedVendor:
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         for place, chunk in enumerate(chunks):
-            if fault == "truncate" and place == len(chunks) // 2:
-                return _broken(request, response)
+            if fault in {"truncate", "stops"} and place == len(chunks) // 2:
+                return _broken(request, response) if fault == "truncate" else response
             if fault == "drip":
                 await asyncio.sleep(self._config.drip_s)
             await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
@@ -173,7 +183,8 @@ def _refusal(status: int, message: str) -> web.Response:
     return web.json_response({"error": error}, status=status, headers=headers)
 
 
-def _last_user_text(messages: list[dict[str, Any]]) -> str:
+def last_user_text(messages: list[dict[str, Any]]) -> str:
+    """The question: the last user turn. Raises LookupError or TypeError where it has none."""
     content = next(m["content"] for m in reversed(messages) if m["role"] == "user")
     if isinstance(content, str):
         return content
@@ -185,7 +196,8 @@ def _tokens(text: str) -> int:
     return math.ceil(len(text) / 4)
 
 
-def _completion(body: dict[str, Any], question: str) -> dict[str, Any]:
+def completion_to(body: dict[str, Any], question: str) -> dict[str, Any]:
+    """The `chat.completion` object that answers `body`, whose question is `question`."""
     text = answer_to(question)
     tokens_in = sum(_tokens(str(message.get("content"))) for message in body["messages"])
     message = {"role": "assistant", "content": text, "refusal": None}
@@ -205,7 +217,8 @@ def _completion(body: dict[str, Any], question: str) -> dict[str, Any]:
     }
 
 
-def _chunks(completion: dict[str, Any], *, include_usage: bool) -> Iterator[dict[str, Any]]:
+def chunks_of(completion: dict[str, Any], *, include_usage: bool) -> Iterator[dict[str, Any]]:
+    """The same as the chunks of a stream."""
     head = {name: completion[name] for name in ("id", "created", "model", "system_fingerprint")}
     head["object"] = "chat.completion.chunk"
     text = completion["choices"][0]["message"]["content"]
@@ -248,7 +261,7 @@ def run(args: argparse.Namespace) -> None:
 
 async def serve(app: web.Application, port: int) -> None:
     """Serve `app` on loopback until the process is told to stop."""
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

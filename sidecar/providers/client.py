@@ -12,12 +12,11 @@ from typing import Final
 
 import aiohttp
 
-from sidecar.errors import UpstreamGarbled
+from sidecar.errors import ProviderError, UpstreamGarbled
 from sidecar.providers import openai
 from sidecar.providers.errors import (
     CallerRefused,
     KeyRefused,
-    UpstreamRefused,
     UpstreamTooSlow,
     UpstreamUnreachable,
 )
@@ -137,9 +136,12 @@ class HttpUpstream:
             if not any(secret in value for secret in self._secrets)
         }
 
-    def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> UpstreamRefused:
+    def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> ProviderError:
         """What the refusal means; one of our own key is told as ours, and without its body."""
         status, is_callers = response.status, self._config.api_key == CALLERS_KEY
+        if status < HTTPStatus.BAD_REQUEST:
+            # A redirect, say: no refusal, and no answer. The caller must not hear it as his own.
+            return UpstreamGarbled(f"upstream {self.name} answered {status}")
         if any(secret.encode() in raw for secret in self._secrets):
             raw = b""  # some vendors quote the key that they refuse
         headers = self._discreet(response.headers)

@@ -113,7 +113,7 @@ async def test_the_callers_key_goes_upstream_only_if_the_config_says_so(
         pytest.param(429, "{}", UpstreamBusy, id="busy"),
         pytest.param(200, "<html>", UpstreamGarbled, id="html"),
         pytest.param(200, "{}", UpstreamGarbled, id="no-choices"),
-        pytest.param(302, "", UpstreamBusy, id="redirect-is-not-followed"),
+        pytest.param(302, "", UpstreamGarbled, id="redirect-is-not-followed"),
     ],
 )
 async def test_what_is_no_answer_is_a_fault(
