@@ -20,6 +20,7 @@ from router.tiers import Ladder
 from sidecar.traffic.reader import log_files
 from train import shift
 from train.dataset import (
+    HELD_OUT,
     Example,
     TextEncoder,
     Vectors,
@@ -141,7 +142,8 @@ def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
     """The parent, shifted by what the log's labels say."""
     parent = Artifact.load(args.parent)
     parent.check_encoder(encoder.encoder_id)
-    examples = read_traffic(args.traffic, encoder.encoder_id, find_cipher(args.traffic_key))
+    cipher = find_cipher(args.traffic_key)
+    examples = read_traffic(args.traffic, encoder.encoder_id, cipher, for_fit=True)
     known = shift.keep_known(examples, parent.tiers)
     if not known:
         raise DataError(f"no feedback in {args.traffic} speaks of a tier of {parent.tiers}")
@@ -150,6 +152,7 @@ def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
     head = {
         **{name: parent.manifest[name] for name in ("tiers", "dim", "encoder_ids")},
         "data": file_hashes(log_files(args.traffic)),
+        "held_out": HELD_OUT,
         "rows": len(known),
         "seed": args.seed,
         "parent": parent.version,

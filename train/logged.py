@@ -25,15 +25,16 @@ from router.tiers import Ladder, Tier
 from sidecar.sealing import AesGcm
 from sidecar.traffic.record import RequestRecord, unpacked_vector
 from train import ope
-from train.dataset import Heard, label_of, read_heard
+from train.dataset import Heard, is_held_out, label_of, read_heard
 from train.errors import DataError
-from train.gate import ECE_ALLOWANCE, LEAST_ROWS, Check, Report, slices
+from train.gate import ECE_ALLOWANCE, Check, Report, slices
 from train.metrics import calibration_error
 
 MARGIN: Final = 0.05
 """Chosen: of worth. Weighted rows tell less than replayed ones: some thousands with 5 % explored
 are needed to tell so much."""
 
+LEAST_ROWS: Final = 50
 LEAST_EFFECTIVE: Final = 50.0
 """Chosen: rows' worth below which the candidate's choices were hardly ever logged."""
 
@@ -72,10 +73,13 @@ def compare(
         TrafficError: There is no log there, or it cannot be read.
     """
     heard = read_heard(folder, cipher)
+    if candidate.manifest.get("held_out"):  # it was fitted on a log, maybe on this one
+        heard = [one for one in heard if is_held_out(one.request.request_id)]
     ladder = _ladder(heard, serving.tiers)
     rows = [row for one in heard if (row := _row(one, ladder, encoder_id)) is not None]
     if len(rows) < LEAST_ROWS:
-        raise DataError(f"{len(rows)} labelled requests are too few; {LEAST_ROWS} are needed")
+        told = f"{len(rows)} labelled requests that it was not fitted on are too few"
+        raise DataError(f"{told}; {LEAST_ROWS} are needed")
     ours, theirs = (_choices(each, ladder, rows) for each in (candidate, serving))
     price = Router(ladder=ladder, artifact=serving, config=RouterConfig()).price_of_quality(
         QUALITY["balanced"]

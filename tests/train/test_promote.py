@@ -21,9 +21,9 @@ from sidecar.traffic.record import (
     to_map,
 )
 from train import gate, logged, rollback
-from train.dataset import TextEncoder, read_tier3, vectors_of
+from train.dataset import TextEncoder, read_tier3, read_traffic, vectors_of
 from train.errors import DataError
-from train.fit import from_data
+from train.fit import from_data, from_traffic
 from train.promote import REFUSED, promote
 from train.replay import tiers_of
 
@@ -222,3 +222,19 @@ def test_a_log_of_few_labels_cannot_tell(
     artifact = Artifact.load(fitted)
     with pytest.raises(DataError, match="too few"):
         logged.compare(artifact, artifact, log, encoder.encoder_id)
+
+
+def test_of_a_log_the_gate_asks_what_the_fit_left_out(
+    fitted: Path, tmp_path: Path, encoder: TextEncoder
+) -> None:
+    """One request in five takes no part in the fit, and of it alone the candidate is judged."""
+    log = log_of(tmp_path / "log", encoder, 600)
+    kept = read_traffic(log, encoder.encoder_id, for_fit=True)
+    every = read_traffic(log, encoder.encoder_id)
+    assert len(kept) / len(every) == pytest.approx(0.8, abs=0.06)
+    args = argparse.Namespace(
+        traffic=log, parent=fitted, work=tmp_path / "work", seed=0, traffic_key=""
+    )
+    child = from_traffic(args, encoder)
+    report, _ = logged.compare(child, Artifact.load(fitted), log, encoder.encoder_id)
+    assert report.rows == len(every) - len(kept)
