@@ -7,6 +7,7 @@ its verdicts change in the cache is told by `python -m train cache --evaluate`.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import random
 import time
@@ -25,7 +26,7 @@ from sidecar.encoder.tokenizer import Tokenizer
 from sidecar.encoder.verifier import MADE_FOR, WEIGHTS, OnnxVerifier, digest
 from train.judged import OWN
 from train.lookalikes import generate
-from train.pairs import Pair, Split, plain, scoreboard, split
+from train.pairs import GROUPS, Pair, Split, is_held, plain, scoreboard, split
 from train.rows import read_rows
 from train.vectorhead import Encoder, Judge, VectorHead
 
@@ -54,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quora", action="store_true", help="learn from non-commercial text too")
     parser.add_argument("--head", action="store_true", help="a head on the encoder's two vectors")
     parser.add_argument("--evaluate", action="store_true", help="measure what lies in --out only")
+    parser.add_argument(
+        "--held", type=Path, metavar="FILE.gz", help="only write the groups that are kept apart"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,12 +66,23 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         DataError: A file of labelled pairs is missing or torn.
     """
+    if args.held:
+        print(f"{write_held(args.data, args.held)} groups")
+        return 0
     encoder = OnnxEncoder.load(EncoderConfig())
     rows = gathered(args.data, encoder, with_quora=args.quora, seed=args.seed)
     judge = _head(rows.learnt, encoder, args) if args.head else _network(rows.learnt, args)
     report = measured(rows.held, judge)
     print(json.dumps(report, indent=None if args.json else 1))
     return 0
+
+
+def write_held(folder: Path, path: Path, own: Path = OWN) -> int:
+    """Write the written groups from which no verifier learns; how many. Raises DataError."""
+    groups = [row for at in (folder, own) for row in read_rows(at / GROUPS) if is_held(row["id"])]
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(group) + "\n" for group in groups)
+    return len(groups)
 
 
 def _head(rows: Sequence[Pair], encoder: Encoder, args: argparse.Namespace) -> Judge:

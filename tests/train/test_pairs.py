@@ -14,7 +14,8 @@ from tests.train.judged_rows import write as packed
 from train.errors import DataError
 from train.judged import EQUIVALENCE, JUDGED, OWN, digest
 from train.pairs import GROUPS, Pair, is_held, plain, scoreboard, split
-from train.verifier import gathered
+from train.rows import read_rows
+from train.verifier import gathered, write_held
 
 DATA = Path("../shared/data/cache")
 
@@ -112,6 +113,15 @@ def test_groups_and_tests_are_kept_apart_whole(folder: Path) -> None:
     groups = {p.group for p in rows.held if p.source == "written"}
     assert groups == {f"g{n}" for n in range(20) if is_held(f"g{n}")}
     assert {p.group for p in rows.held if p.source == "checklist"} == {"Different animals"}
+
+
+def test_the_groups_kept_apart_can_be_had_by_themselves(folder: Path) -> None:
+    """For a stream of questions that no verifier has learnt from."""
+    count = write_held(folder, folder / "held.jsonl.gz", folder / "own")
+    assert {row["id"] for row in read_rows(folder / "held.jsonl.gz")} == {
+        name for name in (*(f"g{n}" for n in range(20)), "own") if is_held(name)
+    }
+    assert count > 1
 
 
 def test_quora_is_read_only_where_it_is_asked_for(folder: Path) -> None:
