@@ -208,12 +208,15 @@ async def _events(
     response: aiohttp.ClientResponse, upstream: str, first_by_s: float, read_s: float
 ) -> AsyncIterator[bytes]:
     """Each event's data; the first by the loop's instant `first_by_s`, the next within `read_s`."""
-    splitter, by_s = openai.EventSplitter(upstream), first_by_s
+    splitter, by_s, size = openai.EventSplitter(upstream), first_by_s, 0
     clock = asyncio.get_running_loop().time
     while True:
         # Around the read alone: a timer that ran while the consumer holds the chunk would end him.
         async with asyncio.timeout_at(by_s):
             received = await response.content.readany()
+        size += len(received)
+        if size > MAX_ANSWER_BYTES:  # a stream without an end, every chunk of which is held
+            raise UpstreamGarbled(f"upstream {upstream} sent more than {MAX_ANSWER_BYTES} bytes")
         for data in splitter.feed(received) if received else splitter.finish():
             yield data
             by_s = clock() + read_s

@@ -41,6 +41,7 @@ class TrafficConfig:
         redact: Names of PATTERNS, regular expressions, or `all` to drop every text.
         rotate_bytes: Size at which a new file is begun.
         keep_days: Days after which a file is deleted.
+        max_bytes: Of all files together; the oldest leave before a new one is begun.
         key: Of 32 bytes, as hex or base64, better as `env:NAME`: records are sealed with it; empty
             writes them as they are.
 
@@ -53,6 +54,7 @@ class TrafficConfig:
     redact: tuple[str, ...] = ()
     rotate_bytes: int = 64 * 1024 * 1024
     keep_days: float = 30.0
+    max_bytes: int = 8 * 1024**3
     key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +62,8 @@ class TrafficConfig:
             raise ValueError(f"sample must lie in [0, 1], is {self.sample}")
         if self.rotate_bytes <= 0 or self.keep_days <= 0:
             raise ValueError("rotate_bytes and keep_days must be positive")
+        if self.max_bytes < 2 * self.rotate_bytes:
+            raise ValueError("max_bytes must be at least twice rotate_bytes")
         Redaction(self.redact)  # refuses a pattern that cannot be read
         cipher_of(self.key)  # refuses what is no key
 
@@ -150,8 +154,12 @@ class TrafficWriter:
 
     def _forget_old(self, folder: Path) -> None:
         oldest_at = time.time() - self._config.keep_days * 86400.0
-        for path in log_files(folder):
-            if path.stat().st_mtime < oldest_at:
+        # The new file gets its room first, then the newest of those that stand.
+        room = self._config.max_bytes - self._config.rotate_bytes
+        for path in reversed(log_files(folder)):
+            told = path.stat()
+            room -= told.st_size
+            if told.st_mtime < oldest_at or room < 0:
                 path.unlink(missing_ok=True)
 
     def _close_file(self) -> None:

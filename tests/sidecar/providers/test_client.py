@@ -234,6 +234,25 @@ async def test_an_answer_without_bound_is_refused(
         await upstream(server, session).ask(call())
 
 
+async def test_a_stream_without_end_is_cut_off(
+    server: BaseTestServer,
+    session: aiohttp.ClientSession,
+    vendor: Vendor,
+) -> None:
+    """Every chunk of it is held until it ends, so that one may not go on for ever."""
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for _ in range(70):
+            await response.write(b'data: "' + b"x" * 1024 * 1024 + b'"\n\n')
+        return response
+
+    vendor.handler = flood
+    with pytest.raises(UpstreamGarbled):
+        await streamed(upstream(server, session))
+
+
 async def _slowly(
     request: web.Request, pieces: list[bytes], gone: asyncio.Event
 ) -> web.StreamResponse:

@@ -72,6 +72,16 @@ def test_a_full_file_is_followed_by_another(tmp_path: Path) -> None:
     assert sum(1 for _ in read_folder(tmp_path)) == 50
 
 
+def test_the_oldest_files_leave_before_all_are_too_many(tmp_path: Path) -> None:
+    """However long it runs, the log takes no more of the disk than it may."""
+    write(tmp_path, [request(n) for n in range(200)], rotate_bytes=2000, max_bytes=10_000)
+    # The file that fills it ends with a whole record.
+    assert sum(path.stat().st_size for path in log_files(tmp_path)) < 10_000 + 1_000
+    kept = [record.request_id for record in read_folder(tmp_path)]
+    assert kept == [str(n) for n in range(200 - len(kept), 200)]
+    assert kept
+
+
 def test_sampling_leaves_requests_out_and_feedback_in(tmp_path: Path) -> None:
     """Labels are too rare to be sampled away."""
     feedback = FeedbackRecord(request_id="1", at=0.0, tenant="t", score=1.0)
@@ -113,6 +123,7 @@ def test_a_folder_that_cannot_be_written_costs_records_and_nothing_else(tmp_path
         pytest.param({"redact": ("(",)}, id="pattern"),
         pytest.param({"key": "00" * 31}, id="key"),
         pytest.param({"keep_days": 0.0}, id="days"),
+        pytest.param({"max_bytes": 2**20}, id="bytes"),
     ],
 )
 def test_a_config_out_of_range_is_refused(fields: dict[str, object]) -> None:
