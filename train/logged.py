@@ -78,8 +78,8 @@ def compare(
     ladder = _ladder(heard, serving.tiers)
     rows = [row for one in heard if (row := _row(one, ladder, encoder_id)) is not None]
     if len(rows) < LEAST_ROWS:
-        told = f"{len(rows)} labelled requests that it was not fitted on are too few"
-        raise DataError(f"{told}; {LEAST_ROWS} are needed")
+        few = f"{len(rows)} labelled requests that it was not fitted on are too few"
+        raise DataError(f"{few}; {LEAST_ROWS} are needed")
     ours, theirs = (_choices(each, ladder, rows) for each in (candidate, serving))
     price = Router(ladder=ladder, artifact=serving, config=RouterConfig()).price_of_quality(
         QUALITY["balanced"]

@@ -67,7 +67,9 @@ class Arms:
         return self._serving.prices
 
     def decide(self, task: Task, dice: float = 1.0) -> Decision:
-        """The tier to ask first, by whom `task.unit` falls to; with what the other would have said.
+        """The tier to ask first, by whom `task.unit` falls to; in shadow, what both say.
+
+        Asking both takes twice as long, and so it ends with the shadow.
 
         Raises:
             RouterError: The one that serves failed.
@@ -76,6 +78,8 @@ class Arms:
         if trial is None:
             return _signed(serving.decide(task, dice), serving, "serving")
         is_candidates = drawn(trial.router.version, task.unit) < trial.share
+        if trial.share and not is_candidates:
+            return _signed(serving.decide(task, dice), serving, "serving")
         try:
             tried = trial.router.decide(task, dice if is_candidates else 1.0)
         except RouterError:
