@@ -57,6 +57,8 @@ class Exchange:
     async def send(self, *parts: bytes) -> None:
         """These bytes, now."""
         for part in parts:
+            if self._writer.is_closing():
+                raise ConnectionResetError("whoever asked has left")
             self._writer.write(part)
         await self._writer.drain()
 

@@ -45,6 +45,7 @@ class Fault:
         is_harmless: No caller may notice: whatever is asked is answered.
         is_outage: Nobody can be served, kept answers included: the process is down.
         is_unbilled: The sidecar cannot know the bill: the answer was none, or its count was lost.
+        may_lose: What was under way dies with the process.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Fault:
     is_harmless: bool = False
     is_outage: bool = False
     is_unbilled: bool = False
+    may_lose: bool = False
 
 
 def _vendor(name: str, mischief: str, **how: bool) -> Fault:
@@ -276,7 +278,8 @@ FAULTS: Final = (
     _library("clock: a day back", f"clock -{_DAY_S}"),
     _locked(),
     _limit("disk: full", resource.RLIMIT_FSIZE, lambda _: 1, is_harmless=True),
-    Fault(name="disk: files corrupted under way", begin=_corrupt, end=_restart, is_unbilled=True),
+    Fault(name="disk: files corrupted under way", begin=_corrupt, is_harmless=True),
+    Fault(name="disk: a start on those files", begin=_restart, is_outage=True, is_unbilled=True),
     Fault(
         name="disk: files are none at the start",
         begin=_corrupt_at_start,
@@ -305,6 +308,7 @@ FAULTS: Final = (
         end=_begin,
         is_outage=True,
         is_unbilled=True,
+        may_lose=True,
     ),
     Fault(
         name="process: SIGHUP, the config broken",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,13 @@ _ODD: Final = frozenset({"foreign", "torn", "odd error", "no word"})
 """Outcomes that no fault excuses: another's answer, an end that does not tell, no end at all."""
 
 _CHECKED: Final = 60
+_FELT: Final = tuple(
+    f"sidecar_{name}_total"
+    for name in (
+        *("misses", "cache_lost_writes", "traffic_dropped", "admission_lost_writes"),
+        *("degraded", "encoder_refusals"),
+    )
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +86,7 @@ async def _stage() -> AsyncIterator[Stage]:
 async def _tried(stage: Stage, fault: Fault, name: str, fault_s: float) -> dict[str, Any]:
     """One fault: calm, fault, calm again; then what is kept, and the bills."""
     counted_usd, billed_usd = await stage.counted_usd(), stage.vendor.book.bill_usd
+    metrics = await stage.metrics()
     crowd = Crowd(stage, name)
     load = asyncio.create_task(crowd.run())
     await asyncio.sleep(_BEFORE_S)
@@ -98,9 +106,11 @@ async def _tried(stage: Stage, fault: Fault, name: str, fault_s: float) -> dict[
         "name": fault.name,
         "heard": dict(tally(during)),
         "before": dict(tally(before)),
+        "may_lose": fault.may_lose,
         "lost": sum(one.is_lost for one in during),
         "kept_asked": kept_asked,
         "kept_served": kept_served,
+        "felt": felt(metrics, await stage.metrics()),
         "kept_wrong": await _wrongly_kept(stage, during),
         "counted_usd": str(counted_usd),
         "billed_usd": str(billed_usd),
@@ -112,6 +122,16 @@ async def _tried(stage: Stage, fault: Fault, name: str, fault_s: float) -> dict[
     told["noticed"] = fault.is_harmless and set(tally(during)) != {"answered"}
     told["problem"] = problem_of(told)
     return told
+
+
+def felt(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, int]:
+    """What the sidecar counted of it: misses by reason, writes and records lost, stand-ins."""
+    grown = {name: round(value - before.get(name, 0.0)) for name, value in after.items()}
+    return {
+        name.replace("sidecar_", "").replace("_total", ""): count
+        for name, count in grown.items()
+        if count > 0 and name.startswith(_FELT)
+    }
 
 
 async def _wrongly_kept(stage: Stage, during: Sequence[Heard]) -> int:
@@ -140,7 +160,7 @@ def _row(told: dict[str, Any]) -> tuple[str, ...]:
         f"{told['kept_served']} of {told['kept_asked']}",
         str(told["lost"]),
         str(told["kept_wrong"]),
-        f"{counted / billed:.2f}" if billed else "-",
+        "anew" if counted < 0 else f"{counted / billed:.2f}" if billed else "-",
         "never" if recovery_s is None else f"{recovery_s:.1f}",
         told["problem"] or "good",
     )

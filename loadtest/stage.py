@@ -174,6 +174,13 @@ class Stage:
         is_lost = word != "answered" and self.vendor.book.given[question] > given
         return Heard(question=question, outcome=word, is_lost=is_lost)
 
+    async def metrics(self) -> dict[str, float]:
+        """The sidecar's own counters, by name and labels."""
+        async with self.http.get(f"http://127.0.0.1:{self.admin_port}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
     async def counted_usd(self) -> Decimal:
         """What the sidecar says was spent, once nothing is reserved any more."""
         url = f"http://127.0.0.1:{self.admin_port}/admin/budgets"
@@ -259,7 +266,7 @@ async def recovered_s(stage: Stage, name: str, *, at_most_s: float = 30.0) -> fl
 def problem_of(told: dict[str, Any]) -> str:
     """Why a row is not good; empty if it is."""
     reasons = [
-        ("answers lost", told["lost"]),
+        ("answers lost", told["lost"] and not told["may_lose"]),
         ("something partial or foreign was kept", told["kept_wrong"]),
         ("billed less than the vendor", told["under_billed"]),
         ("it did not recover", told["recovery_s"] is None),

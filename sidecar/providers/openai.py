@@ -22,6 +22,9 @@ from sidecar.providers.wire import Completion
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
 """Chosen: no vendor's chunk comes near it, and a line without an end does not fill memory."""
 
+LINE_BYTES: Final = 64
+"""Chosen: what a line costs beside its bytes; without it empty ones without end would be free."""
+
 MAX_RETRY_AFTER_S: Final = 86_400.0
 """Chosen: a day; whoever says more has miscounted, and a number without end breaks sums."""
 
@@ -120,12 +123,17 @@ def refusal(
 
 
 class EventSplitter:
-    """Bytes as they arrive in, the data of whole events out, wherever the bytes were cut."""
+    """Bytes as they arrive in, the data of whole events out, wherever the bytes were cut.
+
+    Each byte is looked at once and copied once: a long event in many small packets costs no more
+    than in one.
+    """
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
-        self._rest = b""
-        self._data: list[bytes] = []
+        self._rest = bytearray()  # of the line that has not ended
+        self._data: list[bytes] = []  # of the event that has not ended
+        self._data_bytes = 0  # in it
 
     def feed(self, received: bytes) -> Iterator[bytes]:
         """The data of each event that `received` completes.
@@ -133,22 +141,29 @@ class EventSplitter:
         Raises:
             UpstreamGarbled: An event is longer than MAX_EVENT_BYTES.
         """
-        *lines, self._rest = (self._rest + received).split(b"\n")
-        held = len(self._rest) + sum(map(len, self._data))
-        if held > MAX_EVENT_BYTES:
-            raise UpstreamGarbled(f"upstream {self._upstream} sent an event without an end")
+        *lines, rest = received.split(b"\n")
         for line in lines:
-            yield from self._line(line.removesuffix(b"\r"))
+            yield from self._ended(line)
+        self._rest += rest
+        if len(self._rest) + self._data_bytes > MAX_EVENT_BYTES:
+            raise UpstreamGarbled(f"upstream {self._upstream} sent an event without an end")
+
+    def _ended(self, end: bytes) -> Iterator[bytes]:
+        """The line that ends in `end`."""
+        line = bytes(self._rest) + end if self._rest else end
+        self._rest.clear()
+        yield from self._line(line.removesuffix(b"\r"))
 
     def _line(self, line: bytes) -> Iterator[bytes]:
         if line.startswith(b"data:"):
             self._data.append(line[5:].removeprefix(b" "))
+            self._data_bytes += len(self._data[-1]) + LINE_BYTES
         elif not line and self._data:
-            data, self._data = b"\n".join(self._data), []
+            data, self._data, self._data_bytes = b"\n".join(self._data), [], 0
             yield data
         # Comments (`: ping`), `event:`, `id:` and `retry:` carry nothing for us.
 
     def finish(self) -> Iterator[bytes]:
         """The last event, if the upstream closed without the blank line that should end it."""
-        yield from self._line(self._rest.removesuffix(b"\r"))
+        yield from self._ended(b"")
         yield from self._line(b"")

@@ -40,7 +40,7 @@ async def send(request: web.Request, reply: Reply) -> web.StreamResponse:
         await response.write(DONE)
     except SidecarError as fault:
         # Words were sent: the status cannot be taken back, so the stream ends as an error.
+        # The connection stays: its head has said so, and who asks again at once would meet its end.
         await response.write(event(orjson.dumps(error_body(fault))))
-        response.force_close()
     await response.write_eof()
     return response
