@@ -18,7 +18,8 @@ TENTHS = np.linspace(0.1, 0.9, 9, dtype=np.float32)
 def near(count: int, spread: float = 0.1) -> np.ndarray:
     """(count, 32) unit vectors about the centres."""
     rows = CENTRES[RNG.integers(0, 8, count)] + spread * RNG.normal(size=(count, 32))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    unit: np.ndarray = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def known() -> Known:
