@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from sidecar.chat import needs_of, parse, prompt_tokens, question_of, system_of
+from sidecar.chat import needs_of, parse, prompt_tokens, question_of, system_of, words_of
 from sidecar.errors import MalformedRequest
 
 HELLO = [{"role": "user", "content": "Hello?"}]
@@ -39,6 +39,7 @@ def test_unknown_fields_are_kept_as_they_came() -> None:
         pytest.param(raw(temperature="hot"), "temperature", id="temperature-is-text"),
         pytest.param(raw(tools={}), "tools", id="tools-is-object"),
         pytest.param(raw(response_format="json"), "response_format", id="format-is-text"),
+        pytest.param(b'{"x":' + b"[" * 300 + b"]" * 300 + b"}", "body", id="too-deep-to-send-on"),
     ],
 )
 def test_what_is_read_is_checked_and_named(sent: bytes, field: str) -> None:
@@ -74,6 +75,21 @@ def test_system_prompt_is_gathered_from_both_roles() -> None:
     """`developer` is the newer word for `system`."""
     messages = [{"role": "system", "content": "a"}, {"role": "developer", "content": "b"}, *HELLO]
     assert system_of(messages) == "a\nb"
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        pytest.param({"role": "user", "content": [{"type": ["text"]}]}, id="kind-is-a-list"),
+        pytest.param({"role": "user", "content": "a", "tool_calls": 5}, id="calls-are-a-number"),
+        pytest.param({"role": "user", "content": [5, None]}, id="parts-are-none"),
+    ],
+)
+def test_what_the_vendor_is_to_judge_trips_nobody(turn: dict[str, Any]) -> None:
+    """Fields that are only looked at may hold anything."""
+    request = parse(raw(messages=[turn]))
+    assert needs_of(request).capabilities == frozenset()
+    assert words_of(turn) in {"", "a"}
 
 
 def test_needs_name_every_capability() -> None:
