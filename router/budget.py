@@ -25,7 +25,7 @@ from typing import Final
 
 PULL: Final = 0.02
 CREEP: Final = PULL * PULL / 4
-"""Chosen: a request of ten times the mean cost moves the price by a fifth, and a debt is paid within
+"""Chosen: a request of ten times the mean cost moves the price by a fifth, and a debt is paid in
 some hundred requests. Measured at this value, and at no other: `python -m train budget`, 5,000
 requests, a shift of domains half way: within .5 % of the budget; see docs/router.md."""
 
