@@ -142,17 +142,14 @@ class EventSplitter:
             UpstreamGarbled: An event is longer than MAX_EVENT_BYTES.
         """
         *lines, rest = received.split(b"\n")
+        if lines and self._rest:
+            lines[0] = bytes(self._rest) + lines[0]
+            self._rest.clear()
         for line in lines:
-            yield from self._ended(line)
+            yield from self._line(line.removesuffix(b"\r"))
         self._rest += rest
         if len(self._rest) + self._data_bytes > MAX_EVENT_BYTES:
             raise UpstreamGarbled(f"upstream {self._upstream} sent an event without an end")
-
-    def _ended(self, end: bytes) -> Iterator[bytes]:
-        """The line that ends in `end`."""
-        line = bytes(self._rest) + end if self._rest else end
-        self._rest.clear()
-        yield from self._line(line.removesuffix(b"\r"))
 
     def _line(self, line: bytes) -> Iterator[bytes]:
         if line.startswith(b"data:"):
@@ -165,5 +162,5 @@ class EventSplitter:
 
     def finish(self) -> Iterator[bytes]:
         """The last event, if the upstream closed without the blank line that should end it."""
-        yield from self._ended(b"")
+        yield from self._line(bytes(self._rest).removesuffix(b"\r"))
         yield from self._line(b"")
