@@ -10,7 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import budget, hops, kill, provider, qqp, replay, run, soak, storm, tail, trust
+from loadtest import (
+    budget,
+    faults,
+    hops,
+    kill,
+    peers,
+    provider,
+    qqp,
+    replay,
+    run,
+    soak,
+    storm,
+    tail,
+    trust,
+)
 from loadtest.processes import NotReady
 from loadtest.report import Report, write
 
@@ -65,6 +79,18 @@ _VERBS: Final = {
         help="two hundred callers at once and one budget: the vendor's bill beside it",
         add_arguments=budget.add_arguments,
         report=budget.report,
+        asks_another=False,
+    ),
+    "peers": Verb(
+        help="broken streams, callers who leave, storms, SIGTERM: beside LiteLLM and Portkey",
+        add_arguments=peers.add_arguments,
+        report=peers.report,
+        asks_another=False,
+    ),
+    "faults": Verb(
+        help="some fifty faults: what callers hear, what is lost, kept and billed, and recovery",
+        add_arguments=faults.add_arguments,
+        report=faults.report,
         asks_another=False,
     ),
     "soak": Verb(

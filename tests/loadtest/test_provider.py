@@ -112,6 +112,7 @@ async def test_calls_are_counted(base_url: str, http: aiohttp.ClientSession) -> 
         assert await response.json() == {
             "calls": 3,
             "by_kind": {"json": 1, "stream": 1, "garbage": 1},
+            "left": 0,
             "tokens": {"auto": [2, 8]},
         }
 
