@@ -80,6 +80,8 @@ class RiskModel:
         restated_risk: Of a calculation said twice (`Comparison.is_restated`): the upper bound of
             its share of wrong pairs, on generated ones.
         points: The operating table, lowest risk first.
+        lowest: Similarity of the least near pair that it was fitted on: of less near ones it knows
+            nothing, and a parabola says anything there.
         doubt: The cheap model's risk beyond which the verifier is not asked and nothing is served;
             of a model that is told a verdict, else None.
         verifier: The digest of the verifier whose verdicts it was fitted on; else empty.
@@ -92,6 +94,7 @@ class RiskModel:
     offset: float
     restated_risk: float
     points: tuple[OperatingPoint, ...]
+    lowest: float
     doubt: float | None = None
     verifier: str = ""
 
@@ -126,6 +129,8 @@ class RiskModel:
         """
         if comparison.is_restated:
             return self.restated_risk
+        if similarity < self.lowest:
+            return 1.0
         told = inputs(similarity, comparison.values)
         made = zip(self.weights, told if verdict is None else (*told, verdict), strict=True)
         logit = self.intercept + sum(weight * value for weight, value in made)
@@ -170,12 +175,13 @@ def parse(values: Any) -> RiskModel:
         offset=float(values["offset"]),
         restated_risk=float(values["restated_risk"]),
         points=tuple(OperatingPoint(**point) for point in values["points"]),
+        lowest=float(values["lowest"]),
         doubt=None if values["doubt"] is None else float(values["doubt"]),
         verifier=str(values["verifier"]),
     )
     if model.needs_verdict != (model.doubt is not None):
         raise ValueError("a model that is told a verdict says when, and no other does")
-    numbers = (model.intercept, *model.weights, model.scale, model.offset)
+    numbers = (model.intercept, *model.weights, model.scale, model.offset, model.lowest)
     if not all(map(math.isfinite, numbers)) or model.scale <= 0.0:
         raise ValueError("a coefficient is not a finite number")
     return model

@@ -109,6 +109,7 @@ def fit(
         restated_risk=restated_risk,
         doubt=doubt,
         points=operating_points(pairs, told.risks(pairs)),
+        lowest=float(pairs.x[:, 0].min()),
     )
 
 

@@ -12,6 +12,7 @@ from cache.errors import RiskModelError
 from cache.facets import facets
 from cache.guard import compare
 from cache.risk import DEFAULT_PATH, OperatingPoint, RiskModel
+from sidecar.encoder.verifier import FOLDER, RISK
 
 MODEL = RiskModel.load()
 
@@ -54,6 +55,16 @@ def test_risk_falls_with_similarity() -> None:
     comparison = compare(facets("How do I bake bread?"), facets("How can I bake a bread?"))
     risks = [MODEL.risk(similarity, comparison) for similarity in (0.8, 0.9, 0.97, 1.0)]
     assert risks == sorted(risks, reverse=True)
+
+
+@pytest.mark.parametrize("path", [None, FOLDER / RISK], ids=["cheap", "verified"])
+def test_what_lies_further_than_anything_it_has_seen_is_never_served(path: Path | None) -> None:
+    """Whatever its curve says there: nobody has shown what it is worth."""
+    model = RiskModel.load(path)
+    comparison = compare(facets("How do I bake bread?"), facets("Who wrote Hamlet?"))
+    verdict = 6.0 if model.needs_verdict else None
+    for similarity in (-1.0, 0.0, 0.3, 0.6, model.lowest - 0.01):
+        assert model.risk(similarity, comparison, verdict) == 1.0
 
 
 @pytest.mark.parametrize(
