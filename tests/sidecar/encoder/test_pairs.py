@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from sidecar.encoder.graph import INPUTS
+from sidecar.encoder.graph import INPUTS, sign
 from sidecar.encoder.pairs import KINDS, MAX_TOKENS, feed, joined
-from sidecar.encoder.verifier import OnnxVerifier
+from sidecar.encoder.verifier import MADE_FOR, OnnxVerifier, digest
 from sidecar.errors import EncoderError
 from tests.sidecar.encoder.tiny import write_tokenizer
 
@@ -46,7 +46,7 @@ def tokenizer(tmp_path: Path) -> Path:
     return tmp_path / "tokenizer.json"
 
 
-def write_sum(path: Path, kind: str = "ReduceSum") -> None:
+def write_sum(path: Path, tokenizer: Path, kind: str = "ReduceSum") -> None:
     """A graph whose logit is the sum of the token ids, or one that fails when it is run."""
     both = ["batch", "sequence"]
     options = {"keepdims": 0} if kind == "ReduceSum" else {}
@@ -64,23 +64,24 @@ def write_sum(path: Path, kind: str = "ReduceSum") -> None:
     )
     opset = helper.make_opsetid("", 17)
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), str(path))
+    sign(path, **{MADE_FOR: digest(tokenizer)})
 
 
 def test_a_verdict_is_the_graphs_logit(tokenizer: Path, tmp_path: Path) -> None:
     """Of the pair, each question in its own words."""
-    write_sum(tmp_path / "sum.onnx")
+    write_sum(tmp_path / "sum.onnx", tokenizer)
     verifier = OnnxVerifier(tmp_path / "sum.onnx", tokenizer)
     assert verifier.verdict("w1", "w2") == 2 + 5 + 3 + 6 + 3
 
 
 def test_what_cannot_be_judged_gets_no_verdict(tokenizer: Path, tmp_path: Path) -> None:
     """Longer than the window together, no valid text, a session that fails."""
-    write_sum(tmp_path / "sum.onnx")
+    write_sum(tmp_path / "sum.onnx", tokenizer)
     verifier = OnnxVerifier(tmp_path / "sum.onnx", tokenizer)
     half = " ".join(["w1"] * (MAX_TOKENS // 2))
     assert verifier.verdict(half, half) is None
     assert verifier.verdict("w1", "\ud800") is None
-    write_sum(tmp_path / "broken.onnx", kind="Reshape")
+    write_sum(tmp_path / "broken.onnx", tokenizer, kind="Reshape")
     assert OnnxVerifier(tmp_path / "broken.onnx", tokenizer).verdict("w1", "w2") is None
 
 
