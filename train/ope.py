@@ -33,8 +33,8 @@ Places = NDArray[np.int64]
 ROUNDS: Final = 1000
 
 MAX_WEIGHT: Final = 50.0
-"""Chosen: half the default exploration of one percent over two tiers; beyond it a single row would
-outweigh hundreds."""
+"""Chosen: a third of what the default exploration of 2 % over three tiers makes of a rare draw;
+beyond it a single row would outweigh hundreds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -202,6 +202,30 @@ def test_exploration_logs_the_chance_of_each_entry() -> None:
         assert chances.pop() == pytest.approx(share, abs=0.002)
 
 
+@pytest.mark.parametrize(("quality", "entry"), [(0.0, 0), (1.0, None)], ids=["cheapest", "best"])
+def test_the_ends_of_the_curve_are_never_explored(quality: float, entry: int | None) -> None:
+    """Who asks for the cheapest tier, or for the best answer, named the tier; a goal did not."""
+    router = Router(ladder=LADDER, artifact=ARTIFACT, config=RouterConfig(exploration=1.0))
+    told = router.decide(_task(quality=quality), dice=0.0)
+    assert told.propensity == 1.0
+    assert told.reason != "explored"
+    assert entry is None or told.entry == entry
+    goal = replace(_task(quality=quality), price=100.0)
+    assert router.decide(goal, dice=0.0).propensity == pytest.approx(1 / 3)
+
+
+def test_a_little_is_explored_unless_it_is_switched_off() -> None:
+    """The default draws one request in fifty; with 0 nothing is drawn, whatever the dice say."""
+    little = Router(ladder=LADDER, artifact=ARTIFACT, config=RouterConfig())
+    told = {little.decide(_task(), dice).reason for dice in np.arange(0, 1, 0.005)}
+    assert len(told) == 2
+    assert "explored" in told
+    assert little.decide(_task(), 0.02).reason != "explored"
+    off = Router(ladder=LADDER, artifact=ARTIFACT, config=RouterConfig(exploration=0.0))
+    assert off.decide(_task(), 0.0).propensity == 1.0
+    assert off.decide(_task(), 0.0).reason != "explored"
+
+
 def test_tool_calls_are_not_judged_by_their_text() -> None:
     """An answer that calls tools is served: the heads know text alone."""
     task = _task(quality=1.0)
