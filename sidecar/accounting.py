@@ -61,6 +61,18 @@ class Watch(Protocol):
         ...
 
 
+class Both:
+    """Two who watch."""
+
+    def __init__(self, one: Watch, other: Watch) -> None:
+        self._watches = one, other
+
+    def closed(self, ledger: Ledger, cost_usd: Decimal) -> None:
+        """See Watch."""
+        for watch in self._watches:
+            watch.closed(ledger, cost_usd)
+
+
 class Accounting:
     """Knows the prices, and whom to tell. Holds nothing of any request."""
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
-from sidecar.admission.admission import Admission
 from sidecar.assembly import Lasting, build_lasting, build_pipeline
 from sidecar.config import Config
 from sidecar.errors import ConfigError
+from sidecar.front.fronts import Fronts
 from sidecar.inspection import Inspection
 from sidecar.pipeline import Pipeline
 from sidecar.releasing import begin_anew
@@ -27,7 +28,7 @@ from sidecar.web.drills import Drills
 from sidecar.web.feedback_api import FeedbackApi
 from sidecar.web.fragments_api import FragmentsApi
 from sidecar.web.health import OperatorPlane, Readiness
-from sidecar.web.listen import Door, MainLoop, ThreadedDoor
+from sidecar.web.listen import Door, MainLoop, ThreadedDoor, drain
 from sidecar.web.middleware import errors_told, pages_kept_out
 from sidecar.web.openai_api import OpenAIApi
 from sidecar.web.overrides_api import OverridesApi
@@ -100,7 +101,9 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        lasting = await build_lasting(config, stack, logger)
+        fronts = Fronts(config.server, stack) if config.server.workers > 1 else None
+        display = fronts.display if fronts is not None else None
+        lasting = await build_lasting(config, stack, logger, display)
         sidecar = Sidecar(config, lasting, load)
         readiness = Readiness()
         lasting.metrics.gauge(
@@ -111,6 +114,8 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
 
         def reload() -> str:
             digest = sidecar.reload()
+            if display is not None:
+                display.void()
             facts = {"config": digest, "router": sidecar.pipeline().router.version}
             logger.info("config reloaded", extra={"facts": facts})
             return digest
@@ -131,7 +136,6 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
 
             return await main.run(here)
 
-        door = Door(data_plane(config, sidecar, lasting), config.server.host, config.server.port)
         routes = operator_routes(
             config, sidecar, lasting, main=main, readiness=readiness, reload=reload_from_afar
         )
@@ -142,27 +146,36 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         )
         admin_port = await operator_door.open()
         stack.push_async_callback(operator_door.close)
-        port = await door.open()
-        stack.push_async_callback(door.close)
+        if fronts is None:
+            app = data_plane(config, sidecar, lasting)
+            door = Door(app, config.server.host, config.server.port)
+            port = await door.open()
+            stack.push_async_callback(door.close)
+        else:
+            port, door = await fronts.open(
+                stack,
+                make_app=lambda around: data_plane(config, sidecar, lasting, around),
+                pipeline=sidecar.pipeline,
+                admission=lasting.admission,
+                store=lasting.store,
+                meter=lasting.metrics,
+                log_level=config.telemetry.log_level,
+                logger=logger,
+            )
         readiness.state = "ready"
         _announce(config, sidecar, lasting, port, admin_port)
         await stop.wait()
         readiness.state = "draining"
         logger.info("draining", extra={"facts": {"in_flight": lasting.admission.in_flight}})
-        await drain(door, lasting.admission, config.server.drain_s)
+        if fronts is not None:
+            await fronts.end()
+        await drain(door, lambda: lasting.admission.in_flight, config.server.drain_s)
 
 
-async def drain(door: Door, admission: Admission, drain_s: float) -> None:
-    """Take no more connections, and give those in flight their time."""
-    await door.stop_listening()
-    deadline_s = asyncio.get_running_loop().time() + drain_s
-    # Looked at now and then: drain comes once in a life, and a request is none the slower for it.
-    while admission.in_flight and asyncio.get_running_loop().time() < deadline_s:  # noqa: ASYNC110 - as said above
-        await asyncio.sleep(0.02)
-
-
-def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Application:
-    """The application that callers speak to."""
+def data_plane(
+    config: Config, sidecar: Sidecar, lasting: Lasting, around: Middleware | None = None
+) -> web.Application:
+    """The application that callers speak to, with one middleware more `around` the others."""
     drills = Drills(config.server.admin_token, lasting.logger)
     fragments_api = FragmentsApi(
         pipeline=sidecar.pipeline,
@@ -184,7 +197,8 @@ def data_plane(config: Config, sidecar: Sidecar, lasting: Lasting) -> web.Applic
         rulings=lasting.board.ruling,
     )
     routes = [*openai_api.routes(), *fragments_api.routes(), *feedback_api.routes()]
-    return _application(routes, lasting.logger, config.server.max_body_bytes, keeps_pages_out=True)
+    guards = [*([around] if around is not None else []), pages_kept_out]
+    return _application(routes, lasting.logger, config.server.max_body_bytes, guards)
 
 
 def operator_routes(
@@ -245,11 +259,10 @@ def _application(
     routes: list[web.RouteDef],
     logger: logging.Logger,
     max_body_bytes: int,
-    *,
-    keeps_pages_out: bool = False,
+    guards: Sequence[Middleware] = (),
 ) -> web.Application:
-    guards = [errors_told(logger), *([pages_kept_out] if keeps_pages_out else [])]
-    app = web.Application(middlewares=guards, client_max_size=max_body_bytes)
+    middlewares = [errors_told(logger), *guards]
+    app = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
     app.add_routes(routes)
     return app
 

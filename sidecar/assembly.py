@@ -28,7 +28,7 @@ from router.errors import ArtifactError, RouterError
 from router.policy import Router, quality_of
 from router.tiers import Ladder
 from sidecar import __version__
-from sidecar.accounting import Accounting
+from sidecar.accounting import Accounting, Both
 from sidecar.admission.admission import Admission
 from sidecar.coalesce import Coalesce
 from sidecar.config import Config, UpstreamConfig
@@ -37,6 +37,7 @@ from sidecar.dispatch import Dispatch
 from sidecar.encoder.batcher import Batcher
 from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.errors import ConfigError, EncoderError
+from sidecar.front.display import Display
 from sidecar.gatehouse import build_admission, build_till
 from sidecar.guardrails.guardrails import Guardrails
 from sidecar.keeper import Keeper
@@ -85,7 +86,11 @@ OFF_PEAK_RATIO: Final = 0.25
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Lasting:
-    """The parts that outlive a reload."""
+    """The parts that outlive a reload.
+
+    Attributes:
+        display: What fronts may give away; None where there are none.
+    """
 
     metrics: Metrics
     log: TrafficWriter | NoLog
@@ -112,6 +117,7 @@ class Lasting:
     shadows: Shadows
     dice: Callable[[], float]
     logger: logging.Logger
+    display: Display | None
 
 
 class Means(Protocol):
@@ -147,7 +153,9 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
     accounting = Accounting(
         ladder=ladder,
         released=router,
-        watch=lasting.rollout,
+        watch=lasting.rollout
+        if lasting.display is None
+        else Both(lasting.rollout, lasting.display),
         config_hash=config.digest,
         encoder_id=lasting.encoder_id,
         log=lasting.log,
@@ -291,8 +299,15 @@ def build_upstream(config: UpstreamConfig, session: aiohttp.ClientSession) -> Up
             return HttpUpstream(endpoint, session)
 
 
-async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.Logger) -> Lasting:
+async def build_lasting(
+    config: Config,
+    stack: AsyncExitStack,
+    logger: logging.Logger,
+    display: Display | None = None,
+) -> Lasting:
     """All that outlives a reload, started; `stack` ends it in reverse order.
+
+    `display` hears of what may not be given away any more.
 
     Raises:
         ConfigError: A part cannot start.
@@ -321,6 +336,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         encoder_id=encoder.encoder_id,
         metrics=metrics,
         logger=logger,
+        display=display,
     )
     store, index, keeper = storage.store, storage.index, storage.keeper
     trust = Trust(
@@ -369,7 +385,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         dice=dice,
         logger=logger,
     )
-    board = await _build_board(config, stack, metrics=metrics, logger=logger)
+    board = await _build_board(config, stack, metrics=metrics, logger=logger, display=display)
     fleet = Fleet(time.monotonic)
     metrics.table(
         "sidecar_breaker_state",
@@ -417,6 +433,7 @@ async def build_lasting(config: Config, stack: AsyncExitStack, logger: logging.L
         shadows=shadows,
         dice=dice,
         logger=logger,
+        display=display,
     )
 
 
@@ -441,12 +458,23 @@ def _build_drifting(metrics: Metrics, logger: logging.Logger) -> Drifting:
 
 
 async def _build_board(
-    config: Config, stack: AsyncExitStack, *, metrics: Metrics, logger: logging.Logger
+    config: Config,
+    stack: AsyncExitStack,
+    *,
+    metrics: Metrics,
+    logger: logging.Logger,
+    display: Display | None,
 ) -> Board:
     """The operator's switches, restored, and on the gauges."""
     folder = config.state_dir
-    board = Board(folder / FILE if folder is not None else None, time.time, logger)
+    board = Board(
+        folder / FILE if folder is not None else None,
+        time.time,
+        logger,
+        on_change=lambda: _show_ruled(board, display),
+    )
     await board.start()
+    _show_ruled(board, display)
     stack.push_async_callback(board.close)
     metrics.gauges(
         "sidecar_override_active",
@@ -455,6 +483,11 @@ async def _build_board(
         {switch: partial(board.active, switch) for switch in SWITCHES},
     )
     return board
+
+
+def _show_ruled(board: Board, display: Display | None) -> None:
+    if display is not None:
+        display.ruled(is_ruled=bool(board.held))
 
 
 def _build_overseer(

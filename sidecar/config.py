@@ -42,7 +42,6 @@ from sidecar.traffic.writer import TrafficConfig
 from sidecar.web.listen import ServerConfig
 
 NOT_BUILT: Final[Mapping[str, object]] = {
-    "server.workers": 1,
     "cache.shared": {},
     "prompts": {},
     "telemetry.otlp_endpoint": "",

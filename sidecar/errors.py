@@ -17,6 +17,7 @@ SidecarError
 │   │   └── BudgetSpent      429 insufficient_quota; there is no money left
 │   ├── ModelBlocked         503 overloaded_error; switched off by the operator, for a while
 │   ├── ReadOnly             503 overloaded_error; as above, and nothing is written down
+│   ├── OwnerGone            503 overloaded_error; a front alone, for the moment it outlives its owner
 │   └── DeadlineExceeded     504 timeout_error
 ├── ProviderError            502 upstream_error; the rest of its tree is in providers/errors.py
 │   ├── AnswerRefused        502 guardrail_error; no tier gave an answer within the operator's rules
@@ -205,6 +206,14 @@ class ReadOnly(CapacityError):
     status = 503
     kind = "overloaded_error"
     code = "read_only"
+
+
+class OwnerGone(CapacityError):
+    """The process that a front relays to does not answer: it has just died, or is about to."""
+
+    status = 503
+    kind = "overloaded_error"
+    code = "owner_gone"
 
 
 class DeadlineExceeded(CapacityError):

@@ -104,8 +104,13 @@ class Keeper:
         below: Persistence | None,
         hook: Hook,
         keep_stale_s: float = 0.0,
+        on_void: Callable[[], None] = lambda: None,
     ) -> None:
-        """`keep_stale_s` is how long an expired entry still takes room, to be served as stale."""
+        """`keep_stale_s` is how long an expired entry still takes room, to be served as stale.
+
+        `on_void` hears of each invalidation, before anything else is done.
+        """
+        self._on_void = on_void
         self.epochs = Epochs()
         self._keep_stale_s = keep_stale_s
         self._store = store
@@ -238,6 +243,7 @@ class Keeper:
         Nothing named is served from the first instant on; what is awaited is memory and the mark.
         """
         mark = self.epochs.raise_for(selector, time.time())
+        self._on_void()
         self._sweeping += 1
         task = asyncio.create_task(self._carry_out(mark))
         self._invalidating.add(task)

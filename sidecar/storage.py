@@ -22,6 +22,7 @@ from cache.stores.reader import DiskReader
 from sidecar.builder import Builder
 from sidecar.config import Config
 from sidecar.encoder.batcher import Batcher
+from sidecar.front.display import Display
 from sidecar.keeper import Keeper
 from sidecar.persistence import Persistence
 from sidecar.sealing import cipher_of
@@ -55,6 +56,7 @@ async def build_storage(
     encoder_id: str,
     metrics: Metrics,
     logger: logging.Logger,
+    display: Display | None = None,
 ) -> Storage:
     """Memory, index and disk, at work; a disk that fails costs persistence, not the start.
 
@@ -88,7 +90,11 @@ async def build_storage(
         source=disk.for_index if disk is not None else None,
         on_wanted=builder.want,
     )
-    store = MemoryStore(config.cache.max_bytes, config.cache_quotas())
+    store = MemoryStore(
+        config.cache.max_bytes,
+        config.cache_quotas(),
+        on_left=display.gone if display is not None else None,
+    )
     below = None
     if disk is not None:
         below = Persistence(
@@ -110,6 +116,7 @@ async def build_storage(
         below=below,
         hook=metrics,
         keep_stale_s=config.cache.keep_stale_s,
+        on_void=display.void if display is not None else lambda: None,
     )
     try:
         entries = await keeper.start()

@@ -9,7 +9,7 @@ Rule 4: a tenant with a quota has a pool of its own and the others share what is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from cache.entry import Entry, EntryId
@@ -48,8 +48,18 @@ class Left(NamedTuple):
 class MemoryStore:
     """The entries that this process serves. One owner; nothing in here takes a lock."""
 
-    def __init__(self, max_bytes: int, quotas: Mapping[str, int] | None = None) -> None:
-        """`quotas` are bytes by tenant; together they must leave room within `max_bytes`."""
+    def __init__(
+        self,
+        max_bytes: int,
+        quotas: Mapping[str, int] | None = None,
+        on_left: Callable[[Entry], None] | None = None,
+    ) -> None:
+        """`quotas` are bytes by tenant; together they must leave room within `max_bytes`.
+
+        `on_left` hears of each entry that is not held any more, at once; but not of what `allot`
+        lets go.
+        """
+        self._on_left = on_left
         self._max_bytes = max_bytes
         self._by_fingerprint: dict[bytes, Entry] = {}
         self._by_id: dict[EntryId, Entry] = {}
@@ -170,6 +180,8 @@ class MemoryStore:
     def _unlist(self, entry: Entry) -> Entry:
         del self._by_fingerprint[entry.fingerprint]
         del self._by_id[entry.entry_id]
+        if self._on_left is not None:
+            self._on_left(entry)
         return entry
 
 

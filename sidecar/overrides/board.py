@@ -39,9 +39,17 @@ class Board:
     """The one owner of the overrides. Lives on the event loop's thread."""
 
     def __init__(
-        self, path: Path | None, clock: Callable[[], float], logger: logging.Logger
+        self,
+        path: Path | None,
+        clock: Callable[[], float],
+        logger: logging.Logger,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`path` is the file, None for memory alone; `clock` gives seconds since the epoch."""
+        """`path` is the file, None for memory alone; `clock` gives seconds since the epoch.
+
+        `on_change` hears of each change, at once.
+        """
+        self._on_change = on_change
         self._path = path
         self._clock = clock
         self._logger = logger
@@ -104,6 +112,7 @@ class Board:
         return True, await self._changed()
 
     async def _changed(self) -> bool:
+        self._on_change()
         self._has_news.set()
         if self._path is None:
             return False

@@ -245,6 +245,15 @@ class Metrics:
             "Entries taken out for having served wrongly",
             registry=registry,
         )
+        self._fronted = Counter(
+            "sidecar_front_requests",
+            "Requests at a front: served by it, relayed to the owner, or served and untold",
+            ["outcome"],
+            registry=registry,
+        )
+        self._restarts = Counter(
+            "sidecar_worker_restarts", "Fronts that died and were started again", registry=registry
+        )
 
     def gauge(self, name: str, told: str, read: Callable[[], float]) -> None:
         """Show what `read` returns, whenever somebody looks."""
@@ -394,6 +403,14 @@ class Metrics:
     def built_index(self, outcome: str) -> None:
         """See builder.Hook."""
         self._index_builds.labels(outcome).inc()
+
+    def fronted(self, outcome: str, count: int) -> None:
+        """See front.owner.Meter."""
+        self._fronted.labels(outcome).inc(count)
+
+    def restarted(self) -> None:
+        """See front.owner.Meter."""
+        self._restarts.inc()
 
     def refreshed(self, outcome: str) -> None:
         """See refresh.Hook."""

@@ -7,10 +7,13 @@ liveness probe that waits behind requests would have the pod killed when it is n
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
@@ -22,6 +25,9 @@ T = TypeVar("T")
 IDLE_S: Final = 75.0
 """Source: nginx's keepalive_timeout. It also ends a connection whose headers come in drips: by
 aiohttp's own default, an hour, a few hundred of them hold every file handle there is."""
+
+MAX_WORKERS: Final = 64
+"""Chosen: the owner, which accounts for what they serve, is busy long before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +46,7 @@ class ServerConfig:
         max_body_bytes: Longest request body.
         request_timeout_s: A request's deadline where the caller sets none, and the longest he may.
         drain_s: Time that requests in flight get on SIGTERM.
+        workers: Processes that share the port; more than one needs Linux, see `sidecar.front`.
         state_dir: Folder of what the operator switched; empty is beside the cache's file, or the
             traffic log's folder, or memory alone where there is neither.
 
@@ -60,6 +67,7 @@ class ServerConfig:
     max_body_bytes: int = 16 * 1024 * 1024
     request_timeout_s: float = 600.0
     drain_s: float = 30.0
+    workers: int = 1
     state_dir: str = ""
 
     def __post_init__(self) -> None:
@@ -69,6 +77,10 @@ class ServerConfig:
         for name in ("max_in_flight", "max_body_bytes", "request_timeout_s", "drain_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
+        if not 1 <= self.workers <= MAX_WORKERS:
+            raise ValueError(f"workers must lie in 1 to {MAX_WORKERS}")
+        if self.workers > 1 and not hasattr(os, "memfd_create"):
+            raise ValueError("workers: more than one needs Linux")
         if self.max_queued < 0 or self.queue_timeout_s < 0:
             raise ValueError("max_queued and queue_timeout_s must not be negative")
         if not self.admin_token and not is_loopback(self.admin_host):
@@ -122,12 +134,16 @@ class Door:
         )
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self._port, backlog=1024).start()
+            await self._site(self._runner).start()
         except OSError as fault:
             where = f"{self._host}:{self._port}"
             raise ConfigError([f"server: cannot listen on {where}: {fault.strerror}"]) from fault
-        address: tuple[str, int] = self._runner.addresses[0]
-        return address[1]
+        address: tuple[str, int] | str = self._runner.addresses[0]
+        return 0 if isinstance(address, str) else address[1]
+
+    def _site(self, runner: web.AppRunner) -> web.BaseSite:
+        """Where it listens."""
+        return web.TCPSite(runner, self._host, self._port, backlog=1024)
 
     async def stop_listening(self) -> None:
         """Take no more connections; those that stand go on."""
@@ -139,6 +155,37 @@ class Door:
         """Close the connections too."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+
+class UnixDoor(Door):
+    """A Door on a Unix socket, for processes of this machine that may enter its folder."""
+
+    def __init__(self, app: web.Application, path: Path) -> None:
+        super().__init__(app, str(path), 0)
+        self._path = path
+
+    def _site(self, runner: web.AppRunner) -> web.BaseSite:
+        return web.UnixSite(runner, self._path, backlog=1024)
+
+
+class SocketDoor(Door):
+    """A Door on a socket that somebody else opened, and listens on already."""
+
+    def __init__(self, app: web.Application, listener: socket.socket) -> None:
+        super().__init__(app, "", 0)
+        self._listener = listener
+
+    def _site(self, runner: web.AppRunner) -> web.BaseSite:
+        return web.SockSite(runner, self._listener, backlog=1024)
+
+
+async def drain(door: Door, in_flight: Callable[[], int], drain_s: float) -> None:
+    """Take no more connections, and give those in flight their time."""
+    await door.stop_listening()
+    deadline_s = asyncio.get_running_loop().time() + drain_s
+    # Looked at now and then: drain comes once in a life, and a request is none the slower for it.
+    while in_flight() and asyncio.get_running_loop().time() < deadline_s:  # noqa: ASYNC110 - as said above
+        await asyncio.sleep(0.02)
 
 
 class ThreadedDoor:

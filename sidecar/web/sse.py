@@ -13,12 +13,13 @@ from sidecar.errors import SidecarError
 from sidecar.replies import Reply
 from sidecar.web.middleware import error_body
 
-_HEADERS: Final[Mapping[str, str]] = {
+STREAM_HEADERS: Final[Mapping[str, str]] = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
     # nginx and its kin buffer a whole answer otherwise, and the caller sees no stream at all.
     "x-accel-buffering": "no",
 }
+"""Of every stream."""
 
 DONE: Final = b"data: [DONE]\n\n"
 
@@ -31,7 +32,7 @@ def event(payload: bytes) -> bytes:
 async def send(request: web.Request, reply: Reply) -> web.StreamResponse:
     """The reply's events, then `[DONE]`; or the fault as an event, and no `[DONE]`."""
     assert reply.events is not None  # noqa: S101 - called for streams only
-    response = web.StreamResponse(headers={**reply.headers, **_HEADERS})
+    response = web.StreamResponse(headers={**reply.headers, **STREAM_HEADERS})
     await response.prepare(request)
     try:
         async with aclosing(reply.events) as events:
