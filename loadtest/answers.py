@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+UNANSWERED: Final = "unanswered"
+"""Begins the outcome of a request that got no HTTP answer."""
+
 UNREACHED: Final = 0
 """The status of a request that got no HTTP answer at all."""
 
@@ -17,6 +20,7 @@ class Reply:
 
     Attributes:
         status: HTTP status, or UNREACHED.
+        fault: Of a request without an HTTP answer: what ended it, and how far it had come.
         text: The first choice's content.
         is_whole: The body is a finished answer; of a stream, it ended with `[DONE]`.
         headers: Names in lower case; of a stream, with what its last chunk's `sidecar` told.
@@ -30,6 +34,12 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     latency_ms: float = 0.0
     first_ms: float = 0.0
+    fault: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """Status and cache, or why there is none: `200 miss`, `unanswered: TimeoutError, head`."""
+        return f"{self.status} {self.cache}" if self.status else f"{UNANSWERED}: {self.fault}"
 
     @property
     def cache(self) -> str:

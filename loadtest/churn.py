@@ -12,12 +12,12 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 
-from loadtest.answers import Reply
-from loadtest.client import ask
+from loadtest.answers import UNANSWERED, Reply
+from loadtest.client import FAULTS, ask, unanswered
 
 TENANTS: Final = ("one", "two", "three")
 
@@ -42,7 +42,7 @@ SHARES: Final = {
 }
 """Chosen: each kind some hundred times in half an hour; a quarter of all does not end well."""
 
-FAULTS: Final = ("status=500", "status=503", "status=400", "reset", "truncate", "garbage")
+MISHAPS: Final = ("status=500", "status=503", "status=400", "reset", "truncate", "garbage")
 _RECENT: Final = 400
 """Chosen: questions that may be asked again; some of them were evicted by then."""
 
@@ -104,7 +104,7 @@ class Churn:
                 await self._leave(stream=kind == "leaves a stream")
             case "fails":
                 text, headers = self._question()
-                fault = self.dice.choice(FAULTS)
+                fault = self.dice.choice(MISHAPS)
                 await self._ask(f"{text} [fault:{fault}]", headers, stream=self.dice.random() < 0.5)  # noqa: PLR2004 - half of them
             case "mistaken":
                 await self._mistaken()
@@ -138,7 +138,7 @@ class Churn:
 
     async def _ask(self, text: str, headers: Mapping[str, str], *, stream: bool = False) -> Reply:
         reply = await ask(self.http, self.base_url, text, headers=headers, stream=stream)
-        self.outcomes[f"{reply.status} {reply.cache}"] += 1
+        self.outcomes[reply.outcome] += 1
         if "x-sidecar-request-id" in reply.headers:
             self._judgeable.append((reply.headers["x-sidecar-request-id"], headers))
         return reply
@@ -158,7 +158,7 @@ class Churn:
                     await response.content.readany()
                     await asyncio.sleep(_LEAVES_AFTER_S)
                     response.close()
-        except (aiohttp.ClientError, TimeoutError, ConnectionError):
+        except FAULTS:
             pass
         self.outcomes["left"] += 1
 
@@ -180,21 +180,33 @@ class Churn:
         await self._post(f"{self.admin_url}/admin/cache/invalidate", asked, {})
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
+        stage = "head"
         try:
             async with self.http.post(url, data=body, headers=headers) as response:
+                stage = "body"
                 await response.read()
                 self.outcomes[str(response.status)] += 1
-        except (aiohttp.ClientError, TimeoutError, ConnectionError):
-            self.outcomes["unreached"] += 1
+        except FAULTS as fault:
+            self.outcomes[f"{UNANSWERED}: {unanswered(fault, stage)}"] += 1
 
 
-async def at_a_rate(work: Callable[[], Awaitable[None]], *, per_second: float, for_s: float) -> int:
-    """Begin `work` so often for so long, however long each takes; all have ended then.
+class Paced(NamedTuple):
+    """How the pace was kept.
 
-    Returns:
-        How many were not begun, because 64 were under way.
+    Attributes:
+        skipped: Works that were not begun, because 64 were under way.
+        late_s: The most that one was begun after its time: so long this process stood still.
     """
-    loop, skipped = asyncio.get_running_loop(), 0
+
+    skipped: int
+    late_s: float
+
+
+async def at_a_rate(
+    work: Callable[[], Awaitable[None]], *, per_second: float, for_s: float
+) -> Paced:
+    """Begin `work` so often for so long, however long each takes; all have ended then."""
+    loop, skipped, late_s = asyncio.get_running_loop(), 0, 0.0
     began_s, places = loop.time(), asyncio.Semaphore(_AT_ONCE)
 
     async def placed() -> None:
@@ -205,10 +217,12 @@ async def at_a_rate(work: Callable[[], Awaitable[None]], *, per_second: float, f
 
     async with asyncio.TaskGroup() as tasks:
         for number in range(int(for_s * per_second)):
-            await asyncio.sleep(began_s + number / per_second - loop.time())
+            due_s = began_s + number / per_second
+            await asyncio.sleep(due_s - loop.time())
+            late_s = max(late_s, loop.time() - due_s)
             if places.locked():
                 skipped += 1
                 continue
             await places.acquire()
             tasks.create_task(placed())
-    return skipped
+    return Paced(skipped, late_s)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiohttp
 
 from loadtest.answers import UNREACHED, Reply, read
+
+FAULTS: Final = (aiohttp.ClientError, TimeoutError, ConnectionError)
+"""What keeps an HTTP answer from coming."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,9 +47,10 @@ async def post(
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
     """The same for any body."""
-    started = time.perf_counter()
+    started, stage = time.perf_counter(), "head"
     try:
         async with http.post(url, json=body, headers=headers) as response:
+            stage = "body"
             first = await response.content.readany()
             first_ms = _since_ms(started)
             rest = await response.content.read()
@@ -57,8 +61,14 @@ async def post(
                 latency_ms=_since_ms(started),
                 first_ms=first_ms,
             )
-    except (aiohttp.ClientError, TimeoutError, ConnectionError):
-        return Reply(status=UNREACHED, latency_ms=_since_ms(started))
+    except FAULTS as fault:
+        told = unanswered(fault, stage)
+        return Reply(status=UNREACHED, latency_ms=_since_ms(started), fault=told)
+
+
+def unanswered(fault: Exception, stage: str) -> str:
+    """What ended a request, and for what it was waiting then: `ServerDisconnectedError, head`."""
+    return f"{type(fault).__name__}, {stage}"
 
 
 def _since_ms(started: float) -> float:

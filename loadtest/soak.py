@@ -19,10 +19,9 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import aiohttp
-
-from loadtest.churn import BUDGETED, TENANTS, Churn, at_a_rate, key_of
-from loadtest.client import session
+from loadtest.answers import UNANSWERED
+from loadtest.churn import BUDGETED, TENANTS, Churn, Paced, at_a_rate, key_of
+from loadtest.client import FAULTS, session, unanswered
 from loadtest.processes import (
     Server,
     free_port,
@@ -59,7 +58,7 @@ class Soaked:
         after: At rest again.
         done: Requests by kind.
         outcomes: What came back, by count.
-        skipped: Requests that could not be begun.
+        pace: How the load generator kept its own.
         load_s: How long the load lasted.
     """
 
@@ -69,7 +68,7 @@ class Soaked:
     after: Vitals
     done: dict[str, int]
     outcomes: dict[str, int]
-    skipped: int
+    pace: Paced
     load_s: float
 
     def slope(self, name: str) -> Slope:
@@ -87,6 +86,11 @@ class Soaked:
         if slope.high <= bound:
             return "flat"
         return "grows" if slope.low > bound else "unclear"
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that got no HTTP answer, callers who left apart."""
+        return sum(count for name, count in self.outcomes.items() if name.startswith(UNANSWERED))
 
     @property
     def cpu_share(self) -> float:
@@ -124,13 +128,20 @@ async def report(args: argparse.Namespace) -> Report:
         | {"slopes_per_hour": {name: asdict(soaked.slope(name)) for name in QUANTITIES}}
         | {"verdicts": verdicts, "cpu_share": soaked.cpu_share},
         notes=[
-            f"{soaked.cpu_share:.0%} of one core; {soaked.skipped} requests were not begun.",
+            f"{soaked.cpu_share:.0%} of one core.",
+            f"{soaked.pace.skipped} requests were not begun.",
+            f"One was begun at most {soaked.pace.late_s:.1f} s late.",
+            f"{soaked.unanswered} requests got no HTTP answer.",
             f"The first {args.warm_up:.0%} of the time is left out of the slopes.",
             "An interval is Student's, over the means of ten batches.",
             f"Flat: the whole interval is below {FLAT_RATIO:.0%} of the level an hour.",
         ],
-        is_good="grows" not in verdicts.values() and not left_behind(soaked),
+        is_good=_is_good(soaked, verdicts),
     )
+
+
+def _is_good(soaked: Soaked, verdicts: dict[str, str]) -> bool:
+    return "grows" not in verdicts.values() and not left_behind(soaked) and not soaked.unanswered
 
 
 def left_behind(soaked: Soaked) -> dict[str, int]:
@@ -154,7 +165,7 @@ async def soak(
             began_s = time.monotonic()
             looking = asyncio.create_task(_watch(seen, samples, look_s))
             try:
-                skipped = await at_a_rate(churn.one, per_second=per_second, for_s=load_s)
+                pace = await at_a_rate(churn.one, per_second=per_second, for_s=load_s)
             finally:
                 looking.cancel()
                 await asyncio.gather(looking, return_exceptions=True)
@@ -166,7 +177,7 @@ async def soak(
         after=after,
         done=dict(churn.done),
         outcomes=dict(churn.outcomes),
-        skipped=skipped,
+        pace=pace,
         load_s=load_s,
     )
 
@@ -216,9 +227,11 @@ async def _sidecar(folder: Path, dice: Random) -> AsyncIterator[tuple[Server, Ch
 
             async def reload() -> None:
                 write()
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                try:
                     async with http.post(f"{admin_url}/admin/config/reload") as response:
                         churn.outcomes[f"reload {response.status}"] += 1
+                except FAULTS as fault:
+                    churn.outcomes[f"{UNANSWERED}: {unanswered(fault, 'reload')}"] += 1
 
             churn = Churn(http, f"{url}/v1", admin_url, reload, dice)
             yield server, churn

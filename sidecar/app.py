@@ -23,13 +23,14 @@ from sidecar.traffic.redaction import PATTERNS, Redaction
 from sidecar.web import openapi
 from sidecar.web.admin_api import AdminApi
 from sidecar.web.budgets_api import BudgetsApi
+from sidecar.web.connections import room_for_connections
 from sidecar.web.drift_api import DriftApi
 from sidecar.web.drills import Drills
 from sidecar.web.feedback_api import FeedbackApi
 from sidecar.web.fragments_api import FragmentsApi
 from sidecar.web.health import OperatorPlane, Readiness
 from sidecar.web.listen import Door, MainLoop, ThreadedDoor, drain
-from sidecar.web.middleware import errors_told, pages_kept_out
+from sidecar.web.middleware import double_talk_refused, errors_told, pages_kept_out
 from sidecar.web.openai_api import OpenAIApi
 from sidecar.web.overrides_api import OverridesApi
 from sidecar.web.router_api import RouterApi
@@ -148,7 +149,8 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         stack.push_async_callback(operator_door.close)
         if fronts is None:
             app = data_plane(config, sidecar, lasting)
-            door = Door(app, config.server.host, config.server.port)
+            most = room_for_connections(config.server.max_connections)
+            door = Door(app, config.server.host, config.server.port, max_connections=most)
             port = await door.open()
             stack.push_async_callback(door.close)
         else:
@@ -261,7 +263,7 @@ def _application(
     max_body_bytes: int,
     guards: Sequence[Middleware] = (),
 ) -> web.Application:
-    middlewares = [errors_told(logger), *guards]
+    middlewares = [errors_told(logger), double_talk_refused, *guards]
     app = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
     app.add_routes(routes)
     return app

@@ -15,9 +15,10 @@ SidecarError
 │   ├── AdmissionRefused     429 rate_limit_error; no place
 │   │   ├── RateLimited      429 rate_limit_error; the minute's requests or tokens are used up
 │   │   └── BudgetSpent      429 insufficient_quota; there is no money left
+│   ├── ConnectionsFull      503 overloaded_error; no connection more can stand
 │   ├── ModelBlocked         503 overloaded_error; switched off by the operator, for a while
 │   ├── ReadOnly             503 overloaded_error; as above, and nothing is written down
-│   ├── OwnerGone            503 overloaded_error; a front alone, for the moment it outlives its owner
+│   ├── OwnerGone            503 overloaded_error; of a front that outlives its owner
 │   └── DeadlineExceeded     504 timeout_error
 ├── ProviderError            502 upstream_error; the rest of its tree is in providers/errors.py
 │   ├── AnswerRefused        502 guardrail_error; no tier gave an answer within the operator's rules
@@ -190,6 +191,14 @@ class BudgetSpent(AdmissionRefused):
 
     kind = "insufficient_quota"
     code = "insufficient_quota"
+
+
+class ConnectionsFull(CapacityError):
+    """As many connections stand as may; what this one would have asked is not known."""
+
+    status = 503
+    kind = "overloaded_error"
+    code = "connections_full"
 
 
 class ModelBlocked(CapacityError):

@@ -34,8 +34,11 @@ T = TypeVar("T")
 MAX_WAITING: Final = 10_000
 """Chosen: writes that may wait for a slow disk; beyond it an entry lives in memory alone."""
 
-MAX_DEPARTED: Final = 65_536
+MAX_DEPARTED: Final = 8_192
 """Chosen: ids remembered as gone; a read takes milliseconds, in which fewer leave."""
+
+MAX_DEPARTING: Final = 65_536
+"""Chosen: ids that a disk which cannot be written may owe us; beyond it it is read no more."""
 
 MAX_READING: Final = 64
 """Chosen: reads that may wait for the disk; beyond it a look-up is a miss."""
@@ -324,7 +327,7 @@ class Persistence:
         self._on_gone(nowhere)
         written = set(released) - {entry.entry_id for entry in puts}
         self._on_written([], list(written))
-        if len(self._departing) > MAX_DEPARTED:
+        if len(self._departing) > MAX_DEPARTING:
             # A disk that lets go of nothing may not be read any more; and nothing need wait for it.
             self._is_readable = False
             self._departing.clear()

@@ -5,18 +5,19 @@ Rule 2: tokens are reserved before an upstream is asked (the prompt's estimate, 
         limit or, without one, the mean of the tenant's answers so far) and settled by what was
         billed. A hit bills none, and so does who follows another's call.
 Rule 3: tenant and user both have enough, or nothing is taken of either.
-Rule 4: `MAX_USERS` are known; who has been silent longest is forgotten, and starts with a full
-        minute should he come back. Requests that name no user are one user together.
+Rule 4: `MAX_USERS` are known; of the tenant with the most, who has been silent longest is
+        forgotten, and starts with a full minute should he come back: no tenant's users push out
+        another's. Requests that name no user are one user together.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from cache.shelf import Shelf
 from sidecar.admission.bucket import Bucket
 from sidecar.admission.tenants import TenantConfig
 from sidecar.errors import RateLimited
@@ -78,7 +79,7 @@ class Rates:
         self._known: frozenset[str] = frozenset()
         self.limited: frozenset[str] = frozenset()
         self._tenants: dict[Key, Bucket] = {}
-        self._users: OrderedDict[Key, Bucket] = OrderedDict()
+        self._users: Shelf[Key, Bucket] = Shelf(MAX_USERS)
         self._answers: dict[str, float] = {}
         self._changed: set[Key] = set()
 
@@ -198,15 +199,21 @@ class Rates:
         per_minute = self._limits.get((tenant, user is not None, kind))
         if per_minute is None:
             return None
-        held = self._tenants if user is None else self._users
-        if (bucket := held.get(key)) is None:
-            bucket = held[key] = Bucket(per_minute, self._clock())
-            if len(self._users) > MAX_USERS:
-                self._users.popitem(last=False)
-        elif bucket.per_minute != per_minute:
+        bucket = self._peek(key)
+        if bucket is None:
+            return self._begun(key, per_minute)
+        if bucket.per_minute != per_minute:
             bucket.resize(per_minute)
         if user is not None:
-            self._users.move_to_end(key)
+            self._users.touch(key)
+        return bucket
+
+    def _begun(self, key: Key, per_minute: float) -> Bucket:
+        bucket = Bucket(per_minute, self._clock())
+        if key[1] is None:
+            self._tenants[key] = bucket
+        else:
+            self._users.put(key, bucket, key[0])
         return bucket
 
 

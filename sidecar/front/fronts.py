@@ -86,6 +86,7 @@ class Fronts:
                 secret=secrets.token_hex(32),
                 plane=str(self._folder / "plane"),
                 control=str(self._folder / "control"),
+                max_connections=max(1, self._config.max_connections // self._config.workers),
                 drain_s=self._config.drain_s,
                 log_level=log_level,
             ),

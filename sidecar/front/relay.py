@@ -11,6 +11,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar.errors import OwnerGone
+from sidecar.web.connections import taken
 
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -86,13 +87,13 @@ async def _sent_on(request: web.Request, response: aiohttp.ClientResponse) -> we
     await stream.prepare(request)
     try:
         async for piece in response.content.iter_any():
-            await stream.write(piece)
+            await taken(request, stream.write(piece))
     except aiohttp.ClientError:
         # Its end is not to be taken for the answer's: the connection breaks off here too.
         if request.transport is not None:
             request.transport.abort()
         return stream
-    await stream.write_eof()
+    await taken(request, stream.write_eof())
     return stream
 
 

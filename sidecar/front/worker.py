@@ -28,8 +28,9 @@ from sidecar.front.served import Batch, Served
 from sidecar.front.table import Found, Reader
 from sidecar.telemetry.logs import TelemetryConfig, configure
 from sidecar.web.bodies import read_body
+from sidecar.web.connections import room_for_connections, taken
 from sidecar.web.listen import SocketDoor, drain
-from sidecar.web.middleware import errors_told, pages_kept_out
+from sidecar.web.middleware import double_talk_refused, errors_told, pages_kept_out
 from sidecar.web.sse import DONE, STREAM_HEADERS, event
 
 CHAT: Final = "/v1/chat/completions"
@@ -57,6 +58,7 @@ class FrontConfig:
         secret: Of this run's keys, in hex.
         plane: The Unix socket to which requests are relayed.
         control: The one to which it tells what it served.
+        max_connections: Its share of the callers' connections.
         drain_s: Time that requests in flight get on SIGTERM.
         log_level: As the owner's.
     """
@@ -66,6 +68,7 @@ class FrontConfig:
     secret: str
     plane: str
     control: str
+    max_connections: int
     drain_s: float
     log_level: Literal["debug", "info", "warning", "error"]
 
@@ -185,8 +188,9 @@ class Front:
             await response.prepare(request)
             if kept.summary is not None:  # the whole stream in one piece: it is all there
                 events = kept.told_events(request_id, received_at, took_ms)
-                await response.write(b"".join([*map(event, events), DONE]))
-            await response.write_eof()
+                whole = b"".join([*map(event, events), DONE])
+                await taken(request, response.write(whole))
+            await taken(request, response.write_eof())
         finally:
             self._teller.served(Served(found.number, request_id, received_at, took_ms()))
         return response
@@ -210,9 +214,13 @@ async def serve(config: FrontConfig, logger: logging.Logger) -> None:
     loop.add_reader(sys.stdin.fileno(), stop.set)  # nothing more is said there: it is the end
     reader, relay, teller = Reader(config.table), Relay(config.plane), Teller(config.control)
     front = Front(reader=reader, relay=relay, teller=teller, secret=bytes.fromhex(config.secret))
-    app = web.Application(middlewares=[errors_told(logger), pages_kept_out])
+    app = web.Application(middlewares=[errors_told(logger), double_talk_refused, pages_kept_out])
     app.router.add_route("*", "/{rest:.*}", front.answer)
-    door = SocketDoor(app, socket.socket(fileno=config.listener))
+    door = SocketDoor(
+        app,
+        socket.socket(fileno=config.listener),
+        max_connections=room_for_connections(config.max_connections),
+    )
     await door.open()
     await teller.start()
     await stop.wait()

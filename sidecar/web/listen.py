@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from sidecar.errors import ConfigError
+from sidecar.web.connections import BoundedSite
 
 T = TypeVar("T")
 
@@ -28,6 +29,15 @@ aiohttp's own default, an hour, a few hundred of them hold every file handle the
 
 MAX_WORKERS: Final = 64
 """Chosen: the owner, which accounts for what they serve, is busy long before."""
+
+
+_POSITIVE: Final = (
+    "max_connections",
+    "max_in_flight",
+    "max_body_bytes",
+    "request_timeout_s",
+    "drain_s",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,7 @@ class ServerConfig:
         admin_host: Address of the operator plane; loopback unless admin_token is set.
         admin_port: Its port.
         admin_token: Bearer token of `/admin/`; without one it answers on loopback only.
+        max_connections: Connections that callers may have open, idle ones too; one more hears 503.
         max_in_flight: Requests that may be inside at once; one more waits.
         max_queued: Requests that may wait for a place; one more is a 429.
         queue_timeout_s: The longest that one waits.
@@ -59,6 +70,8 @@ class ServerConfig:
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
     admin_token: str = field(default="", repr=False)
+    # Chosen: each request inside has one, and as many again stand idle in callers' pools.
+    max_connections: int = 2048
     max_in_flight: int = 1024
     # Chosen: a quarter of those inside wait as long again as a place takes to come free; a caller
     # who would wait longer is better told at once, that he may go elsewhere.
@@ -74,7 +87,7 @@ class ServerConfig:
         for name in ("port", "admin_port"):
             if not 0 <= getattr(self, name) <= 65535:  # noqa: PLR2004 - ports are 16 bits
                 raise ValueError(f"{name} must lie in [0, 65535]")
-        for name in ("max_in_flight", "max_body_bytes", "request_timeout_s", "drain_s"):
+        for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
         if not 1 <= self.workers <= MAX_WORKERS:
@@ -95,6 +108,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+MAX_OPERATORS: Final = 256
+"""Chosen: connections to the operator plane; probes, a scraper and some people have a few."""
+
+
 @dataclass(frozen=True, slots=True)
 class MainLoop:
     """The loop that owns what the operator plane speaks of, reached from another."""
@@ -109,11 +126,20 @@ class MainLoop:
 class Door:
     """One aiohttp application, listening on one address."""
 
-    def __init__(self, app: web.Application, host: str, port: int, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        host: str,
+        port: int,
+        *,
+        max_connections: int,
+        idle_s: float = IDLE_S,
+    ) -> None:
         """`idle_s` is how long a connection may be without a whole request."""
         self._app = app
         self._host = host
         self._port = port
+        self._most = max_connections
         self._idle_s = idle_s
         self._runner: web.AppRunner | None = None
 
@@ -143,7 +169,13 @@ class Door:
 
     def _site(self, runner: web.AppRunner) -> web.BaseSite:
         """Where it listens."""
-        return web.TCPSite(runner, self._host, self._port, backlog=1024)
+        return BoundedSite(runner, (self._host, self._port), self._most)
+
+    @property
+    def connections(self) -> int:
+        """How many stand."""
+        server = self._runner.server if self._runner is not None else None
+        return len(server.connections) if server is not None else 0
 
     async def stop_listening(self) -> None:
         """Take no more connections; those that stand go on."""
@@ -158,10 +190,13 @@ class Door:
 
 
 class UnixDoor(Door):
-    """A Door on a Unix socket, for processes of this machine that may enter its folder."""
+    """A Door on a Unix socket, for processes of this machine that may enter its folder.
+
+    They are the fronts, whose own connections are bounded.
+    """
 
     def __init__(self, app: web.Application, path: Path) -> None:
-        super().__init__(app, str(path), 0)
+        super().__init__(app, str(path), 0, max_connections=0)
         self._path = path
 
     def _site(self, runner: web.AppRunner) -> web.BaseSite:
@@ -171,12 +206,14 @@ class UnixDoor(Door):
 class SocketDoor(Door):
     """A Door on a socket that somebody else opened, and listens on already."""
 
-    def __init__(self, app: web.Application, listener: socket.socket) -> None:
-        super().__init__(app, "", 0)
+    def __init__(
+        self, app: web.Application, listener: socket.socket, *, max_connections: int
+    ) -> None:
+        super().__init__(app, "", 0, max_connections=max_connections)
         self._listener = listener
 
     def _site(self, runner: web.AppRunner) -> web.BaseSite:
-        return web.SockSite(runner, self._listener, backlog=1024)
+        return BoundedSite(runner, self._listener, self._most)
 
 
 async def drain(door: Door, in_flight: Callable[[], int], drain_s: float) -> None:
@@ -206,7 +243,7 @@ class ThreadedDoor:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._open(), self._loop))
 
     async def _open(self) -> int:
-        self._door = Door(self._make_app(), self._host, self._port)
+        self._door = Door(self._make_app(), self._host, self._port, max_connections=MAX_OPERATORS)
         return await self._door.open()
 
     async def close(self) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
-from sidecar.errors import FragmentFailed, PageRefused, SidecarError
+from sidecar.errors import FragmentFailed, MalformedRequest, PageRefused, SidecarError
 from sidecar.ledger import CALLER_LEFT_STATUS
 from sidecar.providers.errors import UpstreamRefused
+
+_READ_ONCE: Final = frozenset(
+    {"authorization", "x-api-key", "api-key", "content-encoding", "transfer-encoding", "origin"}
+)
 
 REQUEST_ID = web.RequestKey("request_id", str)
 
@@ -86,6 +90,29 @@ async def pages_kept_out(request: web.Request, handler: Handler) -> web.StreamRe
     """
     if "origin" in request.headers:
         raise PageRefused("no web page may ask here: it has no business with this key or cache")
+    return await handler(request)
+
+
+@web.middleware
+async def double_talk_refused(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The middleware that refuses what another reader on the way may have read in another way.
+
+    The parser has refused two lengths, two hosts and the like. What is left to us: a header that
+    is read once and was sent twice (whoever stands before us may have looked at the other key), and
+    a body whose length only one version of HTTP can tell.
+    Source: RFC 9110, section 5.3; RFC 9112, sections 6.1 (HTTP/1.0 has no Transfer-Encoding, and
+    a coding that is not known is refused).
+    """
+    headers = request.headers
+    names = {name.lower() for name in headers}
+    if len(names) < len(headers):
+        for name in names:
+            is_read_once = name in _READ_ONCE or name.startswith("x-sidecar-")
+            if is_read_once and len(headers.getall(name)) > 1:
+                raise MalformedRequest(name, "may be sent once")
+    coding = headers.get("transfer-encoding")
+    if coding is not None and (request.version < HttpVersion11 or coding.lower() != "chunked"):
+        raise MalformedRequest("transfer-encoding", "must be chunked, and of HTTP/1.1")
     return await handler(request)
 
 

@@ -21,6 +21,7 @@ from sidecar.replies import Reply
 from sidecar.stopwatch import Stopwatch
 from sidecar.web import sse
 from sidecar.web.bodies import read_body
+from sidecar.web.connections import taken
 from sidecar.web.drills import Drills
 from sidecar.web.middleware import REQUEST_ID, json_response
 
@@ -112,7 +113,7 @@ class OpenAIApi:
                 body=reply.body, headers=reply.headers, content_type="application/json"
             )
             await response.prepare(request)
-            await response.write_eof()
+            await taken(request, response.write_eof())
             return response
         finally:
             reply.close()

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from sidecar.errors import SidecarError
 from sidecar.replies import Reply
+from sidecar.web.connections import SEND_S, taken
 from sidecar.web.middleware import error_body
 
 STREAM_HEADERS: Final[Mapping[str, str]] = {
@@ -29,19 +30,27 @@ def event(payload: bytes) -> bytes:
     return b"data: " + payload + b"\n\n"
 
 
-async def send(request: web.Request, reply: Reply) -> web.StreamResponse:
-    """The reply's events, then `[DONE]`; or the fault as an event, and no `[DONE]`."""
+async def send(request: web.Request, reply: Reply, budget_s: float = SEND_S) -> web.StreamResponse:
+    """The reply's events, then `[DONE]`; or the fault as an event, and no `[DONE]`.
+
+    Raises:
+        ConnectionError: The caller left, or took nothing for `budget_s`.
+    """
     assert reply.events is not None  # noqa: S101 - called for streams only
     response = web.StreamResponse(headers={**reply.headers, **STREAM_HEADERS})
+
+    async def tell(data: bytes) -> None:
+        await taken(request, response.write(data), budget_s)
+
     await response.prepare(request)
     try:
         async with aclosing(reply.events) as events:
             async for payload in events:
-                await response.write(event(payload))
-        await response.write(DONE)
+                await tell(event(payload))
+        await tell(DONE)
     except SidecarError as fault:
         # Words were sent: the status cannot be taken back, so the stream ends as an error.
         # The connection stays: its head has said so, and who asks again at once would meet its end.
-        await response.write(event(orjson.dumps(error_body(fault))))
-    await response.write_eof()
+        await tell(event(orjson.dumps(error_body(fault))))
+    await taken(request, response.write_eof(), budget_s)
     return response

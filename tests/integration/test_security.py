@@ -6,7 +6,9 @@ import asyncio
 import gzip
 import json
 import logging
+import resource
 import tomllib
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from sidecar.config import load_config, parse_config
+from sidecar.replies import Reply
 from sidecar.telemetry.logs import JsonFormatter
+from sidecar.web import sse
 from sidecar.web.bodies import read_body
+from sidecar.web.connections import room_for_connections, taken
 from sidecar.web.health import OperatorPlane, Readiness
 from sidecar.web.listen import Door
 from sidecar.web.middleware import errors_told
@@ -78,6 +83,23 @@ async def test_a_whole_request_is_answered(port: int) -> None:
         pytest.param(HEAD + b"X-A: 1\rX-B: 2\r\nContent-Length: 76\r\n\r\n" + BODY, id="bare-cr"),
         pytest.param(HEAD + b"X-A: a\x00b\r\nContent-Length: 76\r\n\r\n" + BODY, id="nul"),
         pytest.param(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", id="odd-chunk"),
+        pytest.param(HEAD + b"Host: y\r\nContent-Length: 76\r\n\r\n" + BODY, id="two-hosts"),
+        pytest.param(HEAD[:-2] + b"\n\n", id="bare-lf"),
+        pytest.param(HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", id="two-codings"),
+        pytest.param(
+            HEAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            id="chunks-of-1.0",
+        ),
+        pytest.param(
+            HEAD + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n"
+            b"Content-Length: 76\r\n\r\n" + BODY,
+            id="two-keys",
+        ),
+        pytest.param(
+            HEAD + b"X-Sidecar-Namespace: a\r\nx-sidecar-namespace: b\r\n"
+            b"Content-Length: 76\r\n\r\n" + BODY,
+            id="two-namespaces",
+        ),
         pytest.param(HEAD + b"X-A: " + b"a" * 20_000 + b"\r\n\r\n", id="long-header"),
         pytest.param(HEAD + b"X-A: 1\r\n" * 500 + b"\r\n", id="many-headers"),
         pytest.param(b"POST /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", id="long-path"),
@@ -141,7 +163,7 @@ async def test_a_body_that_comes_in_drips_is_given_up() -> None:
 
     app = web.Application(middlewares=[errors_told(logging.getLogger("test"))])
     app.router.add_post("/v1/chat/completions", handler)
-    door = Door(app, "127.0.0.1", 0)
+    door = Door(app, "127.0.0.1", 0, max_connections=8)
     port = await door.open()
     try:
         heard = await talk(port, HEAD + b"Content-Length: 76\r\n\r\n", BODY[:5], BODY[5:9])
@@ -150,9 +172,80 @@ async def test_a_body_that_comes_in_drips_is_given_up() -> None:
         await door.close()
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_an_answer_that_is_not_read_is_given_up(*, is_stream: bool) -> None:
+    """The handler ends and the connection with it, however much is still to be read."""
+    ended, body = asyncio.Event(), b"x" * 16_000_000
+
+    async def words() -> AsyncGenerator[bytes, None]:
+        for _ in range(100):
+            yield body[:160_000]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        try:
+            if is_stream:
+                reply = Reply(headers={}, events=words(), close=ended.set)
+                return await sse.send(request, reply, budget_s=0.1)
+            response = web.Response(body=body)
+            await response.prepare(request)
+            await taken(request, response.write_eof(), budget_s=0.1)
+            return response
+        finally:
+            ended.set()
+
+    app = web.Application(middlewares=[errors_told(logging.getLogger("test"))])
+    app.router.add_post("/v1/chat/completions", handler)
+    door = Door(app, "127.0.0.1", 0, max_connections=8)
+    port = await door.open()
+    _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_024)
+    try:
+        writer.write(WHOLE)
+        async with asyncio.timeout(20.0):
+            await ended.wait()
+            while door.connections:
+                await asyncio.sleep(0.01)
+    finally:
+        writer.transport.abort()
+        await door.close()
+
+
+async def test_a_connection_too_many_is_told_so() -> None:
+    """503 in OpenAI's shape; those that stand go on, and when one closes there is room again."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(text="well")
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", handler)
+    door = Door(app, "127.0.0.1", 0, max_connections=2)
+    port = await door.open()
+    try:
+        first = await asyncio.open_connection("127.0.0.1", port)
+        _, second = await asyncio.open_connection("127.0.0.1", port)
+        refused = await talk(port, WHOLE)
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"]["code"] == "connections_full"
+        first[1].write(WHOLE)
+        assert (await first[0].readuntil(b"well")).startswith(b"HTTP/1.1 200")
+        second.close()
+        await second.wait_closed()
+        async with asyncio.timeout(20.0):
+            while not (await talk(port, WHOLE)).startswith(b"HTTP/1.1 200"):
+                await asyncio.sleep(0.01)
+        first[1].close()
+    finally:
+        await door.close()
+
+
+def test_connections_leave_half_of_the_handles_to_others() -> None:
+    """And a number that the process has room for is taken as it is."""
+    assert room_for_connections(16) == 16
+    assert room_for_connections(10**9) <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] / 2
+
+
 async def test_headers_that_come_in_drips_are_given_up() -> None:
     """The connection is closed, however many drops still come."""
-    door = Door(web.Application(), "127.0.0.1", 0, idle_s=0.2)
+    door = Door(web.Application(), "127.0.0.1", 0, max_connections=8, idle_s=0.2)
     port = await door.open()
     try:
         drops = [HEAD[n : n + 1] for n in range(20)]

@@ -63,6 +63,23 @@ async def test_a_fault_asked_for_in_the_question_comes(
     assert not reply.is_whole
     expected = {"garbage": 200, "status=503": 503}.get(fault, UNREACHED)
     assert reply.status == expected
+    assert bool(reply.fault) == (reply.status == UNREACHED)
+
+
+@pytest.mark.parametrize(
+    ("fault", "stream", "told"),
+    [
+        pytest.param("reset", False, "unanswered: ServerDisconnectedError, head", id="no-head"),
+        pytest.param("truncate", True, "unanswered: ClientPayloadError, body", id="no-end"),
+        pytest.param("status=503", False, "503 none", id="an-answer"),
+    ],
+)
+async def test_a_request_without_an_answer_tells_how_far_it_came(
+    base_url: str, http: aiohttp.ClientSession, fault: str, told: str, *, stream: bool
+) -> None:
+    """So that nobody has to guess afterwards who ended it."""
+    reply = await ask(http, base_url, f"Why? [fault:{fault}]", stream=stream)
+    assert reply.outcome == told
 
 
 async def test_a_fault_asked_for_by_header_comes(

@@ -94,6 +94,19 @@ def test_users_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         made.take_request("shop", "a")
 
 
+def test_one_tenants_users_push_out_no_other_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who invents users makes room among his own."""
+    monkeypatch.setattr(module, "MAX_USERS", 4)
+    made = Rates(FakeClock(), FakeClock())
+    limit = {"user_requests_per_minute": 1.0}
+    made.know({name: tenant(name, **limit) for name in ("shop", "flood")})
+    made.take_request("shop", "ann")
+    for number in range(100):
+        made.take_request("flood", f"user-{number}")
+    with pytest.raises(RateLimited):
+        made.take_request("shop", "ann")
+
+
 def test_a_restart_is_no_way_to_a_fresh_minute() -> None:
     """What was taken a moment before it stays taken, as long as a minute says."""
     clock = FakeClock()

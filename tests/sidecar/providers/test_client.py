@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -232,6 +234,36 @@ async def test_an_answer_without_bound_is_refused(
     vendor.handler = flood
     with pytest.raises(UpstreamGarbled):
         await upstream(server, session).ask(call())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_is_unpacked_no_further_than_its_bound(
+    server: BaseTestServer,
+    session: aiohttp.ClientSession,
+    vendor: Vendor,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    stream: bool,
+) -> None:
+    """A packed answer of 1 MB that holds 256 MB is given up while it is small."""
+    monkeypatch.setattr("sidecar.providers.client.MAX_ANSWER_BYTES", 2**20)
+    bomb = gzip.compress(b"0" * 2**28, 1)
+    tracemalloc.start()
+
+    async def explode(_: web.Request) -> web.Response:
+        kind = "text/event-stream" if stream else "application/json"
+        return web.Response(body=bomb, content_type=kind, headers={"content-encoding": "gzip"})
+
+    vendor.handler = explode
+    asked = upstream(server, session)
+    tracemalloc.reset_peak()
+    try:
+        with pytest.raises(UpstreamGarbled):
+            await (streamed(asked) if stream else asked.ask(call()))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**26
 
 
 async def test_a_stream_without_end_is_cut_off(

@@ -1,0 +1,132 @@
+"""An address in, a listening site out whose connections are counted, and none of which is for ever.
+
+Rule 1: so many connections stand at once; one more hears 503 and is closed. Handles are the
+        process's, and the cache's file, the log and every upstream need some too.
+Rule 2: what was sent and is not taken ends the connection after `SEND_S`: a caller who asks and
+        never reads would hold his place and his answer for as long as he likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from sidecar.errors import ConnectionsFull
+from sidecar.web.middleware import error_body
+
+SEND_S: Final = 60.0
+"""Source: nginx's `send_timeout`, by default: between two writes that the client takes."""
+
+MAX_HANDLES: Final = 65_536
+"""Chosen: more than connections to both sides and files of one process ever come to."""
+
+_HEAR_S: Final = 5.0
+"""Chosen: how long one beyond the limit may take to ask before it is closed unheard."""
+
+
+class BoundedSite(web.BaseSite):
+    """Listens at an address, or on a socket that listens already; lets in `max_connections`."""
+
+    def __init__(
+        self, runner: web.BaseRunner, at: tuple[str, int] | socket.socket, max_connections: int
+    ) -> None:
+        super().__init__(runner, backlog=1024)
+        self._at = at
+        self._most = max_connections
+
+    @property
+    def name(self) -> str:
+        """Where it listens."""
+        return str(self._at)
+
+    async def start(self) -> None:
+        """Listen; raises OSError."""
+        await super().start()
+        create, backlog = asyncio.get_running_loop().create_server, self._backlog
+        if isinstance(self._at, socket.socket):
+            self._server = await create(self._admitted, sock=self._at, backlog=backlog)
+        else:
+            self._server = await create(self._admitted, *self._at, backlog=backlog)
+        for listener in self._server.sockets:
+            _give_up_the_unread(listener)
+
+    def _admitted(self) -> asyncio.BaseProtocol:
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - set up before it listens
+        if len(server.connections) < self._most:
+            return server()
+        return _TurnedAway()
+
+
+def _give_up_the_unread(listener: socket.socket) -> None:
+    """Have the kernel end connections whose peer takes nothing; those accepted inherit it.
+
+    It also ends those that were closed here with bytes on their way, which no timer of ours sees.
+    Source: tcp(7), TCP_USER_TIMEOUT. Where there is none, `taken` holds alone.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SEND_S * 1e3))
+
+
+async def taken(request: web.Request, sending: Awaitable[None], budget_s: float = SEND_S) -> None:
+    """Await `sending` of bytes to whoever sent `request`.
+
+    Raises:
+        ConnectionError: He took nothing for `budget_s`; the connection is ended.
+    """
+    try:
+        async with asyncio.timeout(budget_s):
+            await sending
+    except TimeoutError as fault:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionAbortedError("the caller did not take what he asked for") from fault
+
+
+class _TurnedAway(asyncio.Protocol):
+    """One beyond the limit: told so as soon as it asks, or closed if it does not."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream socket
+        self._transport = transport
+        self._timer = asyncio.get_running_loop().call_later(_HEAR_S, transport.abort)
+
+    def data_received(self, _data: bytes) -> None:
+        # Heard first: closed with its words unread, the caller would see a reset and no answer.
+        self._transport.write(_refusal())
+        self._transport.close()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._timer.cancel()
+
+
+def _refusal() -> bytes:
+    fault = ConnectionsFull("too many connections are open; ask on one that is, or later")
+    body = orjson.dumps(error_body(fault))
+    head = (
+        f"HTTP/1.1 {fault.status} Service Unavailable\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def room_for_connections(wanted: int) -> int:
+    """How many of `wanted` may stand: at most half of the handles that this process may have.
+
+    It is allowed as many as its hard limit says first. Shells and service managers give 1,024 for
+    the sake of programs that use `select`. Source: Go's runtime does the same at its start.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MAX_HANDLES if hard == resource.RLIM_INFINITY else min(hard, MAX_HANDLES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(ValueError, OSError):  # a limit of the container's own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft // 2))
