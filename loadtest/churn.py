@@ -1,8 +1,9 @@
 """Every kind of traffic at once, drawn by dice: what comes, leaves early, fails and is taken back.
 
 Names never end: users, namespaces and tags are drawn anew all the time, so that whatever is kept
-for each of them without a bound shows as growth. Sessions, and users with a day's budget, come
-again: their bounds (20,000 and 100,000) are so high that the way there would look like a leak.
+for each of them without a bound shows as growth. What has a bound grows until it is reached, which
+looks the same: `fill` goes there first. Users with a day's budget come again, for their bound
+(100,000) is out of reach.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 
 from loadtest.answers import UNANSWERED, Reply
-from loadtest.client import FAULTS, ask, unanswered
+from loadtest.client import FAULTS, ask, in_turns, unanswered
 
 TENANTS: Final = ("one", "two", "three")
 
@@ -49,6 +50,9 @@ _RECENT: Final = 400
 _LEAVES_AFTER_S: Final = 0.05
 """Chosen: within the vendor's time for an answer that drips."""
 
+
+_FILLERS: Final = 16
+"""Chosen: enough that the sidecar is never idle meanwhile."""
 
 _AT_ONCE: Final = 64
 """Chosen: far more than there are at any rate that the sidecar keeps up with."""
@@ -116,6 +120,23 @@ class Churn:
                 await self.reload()
             case _:
                 await self._new(stream=False)
+
+    async def fill(self, count: int) -> None:
+        """So many new questions at once, each of a session and namespace of its own.
+
+        What has a bound of `count` or less is full after them. What is kept without one goes on
+        growing, and shows.
+        """
+
+        async def ask_anew(number: int) -> None:
+            text, headers = self._question()
+            own = {
+                "x-sidecar-session": f"filler-{number}",
+                "x-sidecar-namespace": f"filler-{number}",
+            }
+            await self._ask(text, {**headers, **own})
+
+        await in_turns(range(count), ask_anew, at_once=_FILLERS)
 
     def _question(self) -> tuple[str, dict[str, str]]:
         """A question never asked, and who asks it."""

@@ -1,8 +1,10 @@
 """The verb `soak`: a sidecar under churn for a long while, and whether anything in it grows.
 
 A real process with small budgets for memory, index and disk, so that it evicts all the time, behind
-it the simulated vendor. It is looked at every few seconds: a slope with its interval tells whether
-a quantity grows under load, and what is left when the load is gone whether anything was forgotten.
+it the simulated vendor. It is filled first: what it remembers of sessions, users and entries has
+bounds, and the way there is no leak. Then it is looked at every few seconds: a slope with its
+interval tells whether a quantity grows under load, and what is left when the load is gone whether
+anything was forgotten.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ class Soaked:
     """What was seen.
 
     Attributes:
-        before: After the start and a handful of requests, at rest.
+        before: At rest, after the start, what filled it, and a handful of requests of each kind.
         samples: Under load, the warm-up left out.
         peak_mib: The most memory, warm-up included.
         after: At rest again.
@@ -104,12 +106,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=30.0, help="of load (default 30)")
     parser.add_argument("--warm-up", type=float, default=0.2, help="share left out (default 0.2)")
     parser.add_argument("--per-second", type=float, default=30.0, help="requests (default 30)")
+    parser.add_argument("--fill", type=int, default=20_000, help="new questions first (20000)")
     parser.add_argument("--look-s", type=float, default=5.0, help="between looks (default 5)")
 
 
 async def report(args: argparse.Namespace) -> Report:
     """The whole soak; good if everything is flat and nothing is left behind."""
     soaked = await soak(
+        fill=args.fill,
         load_s=60 * args.minutes,
         warm_up=args.warm_up,
         per_second=args.per_second,
@@ -150,15 +154,16 @@ def left_behind(soaked: Soaked) -> dict[str, int]:
 
 
 async def soak(
-    *, load_s: float, warm_up: float, per_second: float, look_s: float, seed: int
+    *, fill: int, load_s: float, warm_up: float, per_second: float, look_s: float, seed: int
 ) -> Soaked:
-    """A sidecar of its own under churn for `load_s`."""
+    """A sidecar of its own under churn for `load_s`, once it was asked `fill` new questions."""
     with TemporaryDirectory(prefix="sidecar-loadtest-") as name:
         async with _sidecar(Path(name), Random(seed)) as (server, churn), session() as http:
 
             async def seen() -> Vitals:
                 return await look(http, server.process.pid, server.admin_url)
 
+            await churn.fill(fill)
             # Threads and pools come with the first work of each kind; they are no leak.
             await at_a_rate(churn.one, per_second=per_second, for_s=min(60.0, load_s / 4))
             before, samples = await _at_rest(seen), list[Vitals]()

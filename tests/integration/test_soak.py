@@ -22,7 +22,7 @@ async def test_churn_leaves_nothing_behind() -> None:
     """Handles, tasks and threads go back to where they were, and memory stays bounded."""
     if not BUNDLE.exists():
         pytest.skip("no encoder bundle in .sidecar/encoder: run `make encoder`")
-    soaked = await soak(load_s=12.0, warm_up=0.0, per_second=25.0, look_s=1.0, seed=0)
+    soaked = await soak(fill=200, load_s=12.0, warm_up=0.0, per_second=25.0, look_s=1.0, seed=0)
     assert soaked.outcomes["200 miss"] > 0
     assert soaked.outcomes["left"] > 0
     assert soaked.outcomes["502 none"] > 0
