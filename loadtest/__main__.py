@@ -12,6 +12,7 @@ from typing import Final
 
 from loadtest import (
     budget,
+    coldstart,
     faults,
     hops,
     kill,
@@ -97,6 +98,12 @@ _VERBS: Final = {
         help="every kind of traffic for a long while: do memory, handles, tasks, threads grow?",
         add_arguments=soak.add_arguments,
         report=soak.report,
+        asks_another=False,
+    ),
+    "start": Verb(
+        help="from a process's begin to its first answer, over a full cache, beside a bare server",
+        add_arguments=coldstart.add_arguments,
+        report=coldstart.report,
         asks_another=False,
     ),
     "tail": Verb(
