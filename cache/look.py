@@ -59,10 +59,15 @@ class SecondLook:
         """
         if verifier is not None and (verified is None or verified.verifier != verifier.digest):
             raise RiskModelError("the risk model was not fitted on this verifier's verdicts")
-        self._cheap = risk
+        self._cheap, self._bound = risk, max_false_hit_rate
         self._verified = verified if verifier is not None else None
         self._verifier = verifier
         self.limit = (self._verified or risk).limit(max_false_hit_rate)
+
+    def go_on_alone(self) -> None:
+        """Have the cheap stage decide without the verifier, by its own limit, from now on."""
+        self._verified = self._verifier = None
+        self.limit = self._cheap.limit(self._bound)
 
     @property
     def is_verified(self) -> bool:

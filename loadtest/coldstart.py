@@ -47,11 +47,13 @@ class Begun:
 
     Attributes:
         first_s: The first answer, an exact hit.
+        cpu_s: Of the process until then, on all its threads.
         meant_s: The first hit by meaning.
         rss_mib: Resident memory then.
     """
 
     first_s: float
+    cpu_s: float
     meant_s: float
     rss_mib: float
 
@@ -79,10 +81,12 @@ async def report(args: argparse.Namespace) -> Report:
         ("bare aiohttp server", *_cells(bare)),
         ("first answer, an exact hit", *_cells(firsts)),
         ("first hit by meaning", *_cells(meant)),
+        ("processor time to the first answer", *_cells([each.cpu_s for each in begun])),
     ]
     figures: dict[str, Any] = {
         "entries": args.entries,
         "first_s": firsts,
+        "cpu_s": [each.cpu_s for each in begun],
         "meant_s": meant,
         "bare_s": bare,
         "rss_mib": [each.rss_mib for each in begun],
@@ -129,11 +133,12 @@ class _Site:
         process = self._begin("sidecar", "serve", "--config", str(self._config))
         _until(process, self._port, KEPT, "hit-exact")
         first_s = time.perf_counter() - begun_s
+        cpu_s = _cpu_s(process.pid)
         _until(process, self._port, MEANT, "hit-semantic")
         meant_s = time.perf_counter() - begun_s
         rss_mib = _rss_mib(process.pid)
         _end(process)
-        return Begun(first_s=first_s, meant_s=meant_s, rss_mib=rss_mib)
+        return Begun(first_s=first_s, cpu_s=cpu_s, meant_s=meant_s, rss_mib=rss_mib)
 
     def bare_start_s(self) -> float:
         """The same of a server that does nothing."""
@@ -203,6 +208,12 @@ def _asked(port: int, path: str, body: str, *, only_if_cached: bool) -> str | No
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     process.wait(60.0)
+
+
+def _cpu_s(process_id: int) -> float:
+    """Of the process, its user's and the system's."""
+    fields = Path(f"/proc/{process_id}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _rss_mib(process_id: int) -> float:

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Middleware
 
 from sidecar.assembly import Lasting, build_lasting, build_pipeline
 from sidecar.config import Config
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, EncoderError
 from sidecar.front.fronts import Fronts
 from sidecar.inspection import Inspection
 from sidecar.pipeline import Pipeline
@@ -147,23 +147,8 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         )
         admin_port = await operator_door.open()
         stack.push_async_callback(operator_door.close)
-        if fronts is None:
-            app = data_plane(config, sidecar, lasting)
-            most = room_for_connections(config.server.max_connections)
-            door = Door(app, config.server.host, config.server.port, max_connections=most)
-            port = await door.open()
-            stack.push_async_callback(door.close)
-        else:
-            port, door = await fronts.open(
-                stack,
-                make_app=lambda around: data_plane(config, sidecar, lasting, around),
-                pipeline=sidecar.pipeline,
-                admission=lasting.admission,
-                store=lasting.store,
-                meter=lasting.metrics,
-                log_level=config.telemetry.log_level,
-                logger=logger,
-            )
+        port, door = await _open_data_plane(config, sidecar, lasting, stack, fronts)
+        await _open_encoder(lasting)  # exact hits are served meanwhile
         readiness.state = "ready"
         _announce(config, sidecar, lasting, port, admin_port)
         await stop.wait()
@@ -172,6 +157,40 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         if fronts is not None:
             await fronts.end()
         await drain(door, lambda: lasting.admission.in_flight, config.server.drain_s)
+
+
+async def _open_data_plane(
+    config: Config,
+    sidecar: Sidecar,
+    lasting: Lasting,
+    stack: AsyncExitStack,
+    fronts: Fronts | None,
+) -> tuple[int, Door]:
+    """The port that callers speak to, and the door behind which they are answered."""
+    if fronts is not None:
+        return await fronts.open(
+            stack,
+            make_app=lambda around: data_plane(config, sidecar, lasting, around),
+            pipeline=sidecar.pipeline,
+            admission=lasting.admission,
+            store=lasting.store,
+            meter=lasting.metrics,
+            log_level=config.telemetry.log_level,
+            logger=lasting.logger,
+        )
+    app = data_plane(config, sidecar, lasting)
+    most = room_for_connections(config.server.max_connections)
+    door = Door(app, config.server.host, config.server.port, max_connections=most)
+    port = await door.open()
+    stack.push_async_callback(door.close)
+    return port, door
+
+
+async def _open_encoder(lasting: Lasting) -> None:
+    try:
+        await lasting.opening
+    except EncoderError as fault:
+        raise ConfigError([f"encoder: {fault}"]) from fault
 
 
 def data_plane(

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -55,7 +55,6 @@ from sidecar.oversight.overseer import Overseer
 from sidecar.oversight.shadows import Shadows
 from sidecar.pipeline import Pipeline
 from sidecar.providers.client import EndpointConfig, HttpUpstream
-from sidecar.providers.demo import DemoUpstream
 from sidecar.providers.replay import ReplayUpstream, load_recording
 from sidecar.providers.wire import Upstream
 from sidecar.refresh import Refreshes
@@ -90,6 +89,7 @@ class Lasting:
 
     Attributes:
         display: What fronts may give away; None where there are none.
+        opening: Ends when the encoder is open, on its own thread; raises EncoderError.
     """
 
     metrics: Metrics
@@ -118,6 +118,7 @@ class Lasting:
     dice: Callable[[], float]
     logger: logging.Logger
     display: Display | None
+    opening: Awaitable[None]
 
 
 class Means(Protocol):
@@ -284,6 +285,9 @@ def build_upstream(config: UpstreamConfig, session: aiohttp.ClientSession) -> Up
     """
     match config.kind:
         case "demo":
+            # Its questions take a tenth of all imports, and nobody serves them in earnest.
+            from sidecar.providers.demo import DemoUpstream  # noqa: PLC0415 - as said above
+
             return DemoUpstream(config.name, speed=config.speed)
         case "replay":
             return ReplayUpstream(config.name, load_recording(Path(config.path)))
@@ -314,7 +318,7 @@ async def build_lasting(
     """
     metrics, dice = Metrics(), random.Random().random  # noqa: S311 - sampling is no secret
     try:
-        encoder = OnnxEncoder.load(config.encoder)
+        encoder = OnnxEncoder.found(config.encoder)
     except EncoderError as fault:
         raise ConfigError([f"encoder: {fault}"]) from fault
     log = TrafficWriter(config.traffic, metrics, dice) if config.traffic.dir else NoLog()
@@ -328,6 +332,7 @@ async def build_lasting(
     stack.push_async_callback(session.close)
     batcher = Batcher(encoder, config.encoder, hook=metrics)
     batcher.start()
+    opening = batcher.begin(encoder.open)
     stack.push_async_callback(batcher.close)
     storage = await build_storage(
         config,
@@ -434,6 +439,7 @@ async def build_lasting(
         dice=dice,
         logger=logger,
         display=display,
+        opening=opening,
     )
 
 

@@ -8,7 +8,10 @@ One that the operator names must run, or the sidecar does not start.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from cache.errors import CacheError, RiskModelError
 from cache.look import SecondLook
@@ -18,8 +21,22 @@ from sidecar.encoder.bundle import TOKENIZER
 from sidecar.encoder.verifier import FOLDER, RISK, WEIGHTS, OnnxVerifier
 from sidecar.errors import ConfigError, EncoderError
 
+_ALONE: Final = "no verifier: the cheap look decides alone: %s"
 
-def second_look(config: Config, logger: logging.Logger) -> SecondLook:
+
+class Second(NamedTuple):
+    """What weighs candidates.
+
+    Attributes:
+        look: It.
+        open: To be done once by its owner thread, before it is asked of anything in doubt.
+    """
+
+    look: SecondLook
+    open: Callable[[], None]
+
+
+def second_look(config: Config, logger: logging.Logger) -> Second:
     """What weighs candidates.
 
     Raises:
@@ -31,16 +48,25 @@ def second_look(config: Config, logger: logging.Logger) -> SecondLook:
     except CacheError as fault:
         raise ConfigError([f"cache: {fault}"]) from fault
     if named == "off":
-        return SecondLook(cheap, bound)
+        return Second(SecondLook(cheap, bound), lambda: None)
+    folder, tokenizer = (
+        FOLDER if named == "auto" else Path(named),
+        config.encoder.folder / TOKENIZER,
+    )
     try:
-        return _verified(cheap, bound, FOLDER if named == "auto" else Path(named), config)
+        verifier = OnnxVerifier(folder / WEIGHTS, tokenizer, is_late=named == "auto")
+        look = SecondLook(cheap, bound, RiskModel.load(folder / RISK), verifier)
     except (EncoderError, RiskModelError) as fault:
         if named != "auto":
             raise ConfigError([f"cache.semantic.verifier: {fault}"]) from fault
-        logger.warning("no verifier: the cheap look decides alone: %s", fault)
-        return SecondLook(cheap, bound)
+        logger.warning(_ALONE, fault)
+        return Second(SecondLook(cheap, bound), lambda: None)
+    return Second(look, partial(_open, look, verifier, logger))
 
 
-def _verified(cheap: RiskModel, bound: float, folder: Path, config: Config) -> SecondLook:
-    verifier = OnnxVerifier(folder / WEIGHTS, config.encoder.folder / TOKENIZER)
-    return SecondLook(cheap, bound, RiskModel.load(folder / RISK), verifier)
+def _open(look: SecondLook, verifier: OnnxVerifier, logger: logging.Logger) -> None:
+    try:
+        verifier.open()
+    except EncoderError as fault:
+        look.go_on_alone()
+        logger.warning(_ALONE, fault)

@@ -63,7 +63,7 @@ async def build_storage(
     Raises:
         ConfigError: What weighs candidates cannot be used.
     """
-    look = second_look(config, logger)
+    second = second_look(config, logger)
     threads = [
         ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("cache-disk", "cache-read")
     ]
@@ -85,7 +85,7 @@ async def build_storage(
     )
     index = SemanticCache(
         encoder_id=encoder_id,
-        look=look,
+        look=second.look,
         config=config.semantic,
         source=disk.for_index if disk is not None else None,
         on_wanted=builder.want,
@@ -128,6 +128,7 @@ async def build_storage(
     if disk is not None:
         stack.callback(disk.for_index.close)
         stack.callback(disk.for_builder.close)
+    batcher.post(second.open)
     builder.start(index.partitions)
     stack.push_async_callback(builder.close)
     metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))

@@ -173,10 +173,18 @@ class Batcher:
         Raises:
             EncoderError: The queue is full or the batcher is closed.
         """
+        result: T = await self.begin(work)
+        return result
+
+    def begin(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Have `work` done there in its turn; its result, to be awaited or cancelled.
+
+        Raises:
+            EncoderError: The queue is full or the batcher is closed.
+        """
         waiting = self._new_future()
         self._jobs.put(_WorkJob(work, waiting))
-        result: T = await waiting
-        return result
+        return waiting
 
     def post(self, work: Callable[[], None]) -> None:
         """Have `work` done on the encoder's thread; its fault goes to the hook.

@@ -14,7 +14,8 @@ questions.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -53,6 +54,9 @@ questions: 2.5 and 3.7 ms a question; beyond this the activations leave the core
 class OnnxEncoder:
     """A session and its tokenizer. Not thread-safe: one thread owns it.
 
+    Both are opened when they are first needed, or by `open`: a process that is being started has
+    callers who need neither.
+
     Attributes:
         encoder_id: Identity of its vectors: weights, tokenizer, pooling, precision, window.
         dim: Length of a vector.
@@ -63,8 +67,7 @@ class OnnxEncoder:
 
     def __init__(
         self,
-        session: ort.InferenceSession,
-        tokenizer: Tokenizer,
+        parts: Callable[[], tuple[ort.InferenceSession, Tokenizer]],
         *,
         encoder_id: str,
         dim: int,
@@ -72,8 +75,8 @@ class OnnxEncoder:
         precision: Precision,
         max_batch_tokens: int,
     ) -> None:
-        self._session = session
-        self._tokenizer = tokenizer
+        """`parts` opens the session and the tokenizer; raises EncoderError."""
+        self._parts = parts
         self.encoder_id = encoder_id
         self.dim = dim
         self.device = device
@@ -85,10 +88,21 @@ class OnnxEncoder:
 
     @classmethod
     def load(cls, config: EncoderConfig) -> OnnxEncoder:
-        """The encoder that `config` asks for, run once so that the first caller does not pay.
+        """The encoder that `config` asks for, open.
 
         Raises:
             EncoderError: No bundle, a torn bundle, or a device that is not there.
+        """
+        encoder = cls.found(config)
+        encoder.open()
+        return encoder
+
+    @classmethod
+    def found(cls, config: EncoderConfig) -> OnnxEncoder:
+        """The encoder that `config` asks for; on a CPU it has still to be opened.
+
+        Raises:
+            EncoderError: No bundle, or a device that is not there.
         """
         bundle = Bundle.open(config.folder)
         identity = bundle.manifest.identity
@@ -97,28 +111,42 @@ class OnnxEncoder:
                 f"max_tokens is {config.max_tokens}, and the window of the bundle in "
                 f"{bundle.folder} is {identity.window_tokens}"
             )
-        tokenizer = Tokenizer(bundle.tokenizer(), config.max_tokens)
         device = choose_device(config.device, ort.get_available_providers())
-        session = _open_session(bundle, device, config)
+        session = None if device == "cpu" else _open_session(bundle, device, config)
         if session is None and config.device == "auto":
-            device, session = "cpu", _open_session(bundle, "cpu", config)
-        if session is None:
+            device = "cpu"
+        if session is None and device != "cpu":
             raise EncoderError(
                 f"device {device} was asked for and its provider is installed, but it does not "
                 "start here; see onnxruntime's own message for the driver or library it misses"
             )
         precision = choose_precision(config.precision, device)
-        encoder = cls(
-            session,
-            tokenizer,
+
+        def parts() -> tuple[ort.InferenceSession, Tokenizer]:
+            opened = _open_session(bundle, device, config) if session is None else session
+            assert opened is not None  # noqa: S101 - the CPU's provider always starts
+            return opened, Tokenizer(bundle.tokenizer(), config.max_tokens)
+
+        return cls(
+            parts,
             encoder_id=identity.encoder_id(precision, config.max_tokens),
             dim=identity.dim,
             device=device,
             precision=precision,
             max_batch_tokens=config.max_batch_tokens,
         )
-        encoder.encode(["warm up"])
-        return encoder
+
+    def open(self) -> None:
+        """Open it now, and run it once, so that the first caller does not pay.
+
+        Raises:
+            EncoderError: The bundle is torn, or the session does not start.
+        """
+        self.encode(["warm up"])
+
+    @cached_property
+    def _opened(self) -> tuple[ort.InferenceSession, Tokenizer]:
+        return self._parts()
 
     def encode(self, texts: Sequence[str]) -> Encodings:
         """The vectors of `texts`; raises EncoderError."""
@@ -131,7 +159,7 @@ class OnnxEncoder:
 
     def tokenize(self, text: str) -> Tokens:
         """The text's tokens, cut to the window; raises EncoderError."""
-        return self._tokenizer.tokenize(text)
+        return self._opened[1].tokenize(text)
 
     def run(self, batch: Sequence[Tokens]) -> Vectors:
         """The vectors of `batch`, (n, dim) float32, unit length, in its order.
@@ -173,7 +201,7 @@ class OnnxEncoder:
             EncoderError: The session failed.
         """
         try:
-            (vectors,) = self._session.run(None, inputs)
+            (vectors,) = self._opened[0].run(None, inputs)
         except ORT_FAULTS as exc:
             raise EncoderError(f"the encoder's session failed: {exc}") from exc
         return np.asarray(vectors)

@@ -38,38 +38,65 @@ class OnnxVerifier:
         digest: Of its weights: a risk model is fitted on one verifier's verdicts.
     """
 
-    def __init__(self, weights: Path, tokenizer: Path) -> None:
-        """Read both.
+    def __init__(self, weights: Path, tokenizer: Path, *, is_late: bool = False) -> None:
+        """Read both, or, if `is_late`, as soon as a verdict is asked for or `open` is called.
 
         Raises:
             EncoderError: One of them cannot be used, or they do not belong together.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors alone
-        options.enable_cpu_mem_arena = False
+        self._paths = weights, tokenizer
+        self._parts: tuple[ort.InferenceSession, Tokenizer] | None = None
+        self._fault: EncoderError | None = None
         try:
-            self._session = ort.InferenceSession(
-                str(weights), options, providers=["CPUExecutionProvider"]
-            )
-        except ORT_FAULTS as exc:
-            raise EncoderError(f"{weights} is no verifier: {exc}") from exc
-        self._tokenizer = Tokenizer(tokenizer, MAX_TOKENS)
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if metadata.get(MADE_FOR) != digest(tokenizer):
-            raise EncoderError(f"{weights} was made for another tokenizer than {tokenizer}")
-        self.digest = digest(weights)
+            self.digest = digest(weights)
+        except OSError as exc:
+            raise EncoderError(f"{weights} cannot be read: {exc.strerror}") from exc
+        if not is_late:
+            self.open()
+
+    def open(self) -> None:
+        """Read both now, if that was not done; what failed once is not tried again.
+
+        Raises:
+            EncoderError: As above.
+        """
+        if self._fault is not None:
+            raise self._fault
+        if self._parts is None:
+            try:
+                self._parts = _opened(*self._paths)
+            except EncoderError as fault:
+                self._fault = fault
+                raise
 
     def verdict(self, kept: str, asked: str) -> float | None:
         """The logit that the answer to `kept` serves `asked`; None: no verdict."""
         try:
-            one, other = (self._tokenizer.tokenize(text) for text in (kept, asked))
+            self.open()
+            assert self._parts is not None  # noqa: S101 - opened
+            session, tokenizer = self._parts
+            one, other = (tokenizer.tokenize(text) for text in (kept, asked))
             if len(one.ids) + len(other.ids) - 1 > MAX_TOKENS:
                 return None
-            (logits,) = self._session.run(None, feed([joined(one.ids, other.ids)]))
+            (logits,) = session.run(None, feed([joined(one.ids, other.ids)]))
         except FAULTS:
             return None
         return float(logits[0])
+
+
+def _opened(weights: Path, tokenizer: Path) -> tuple[ort.InferenceSession, Tokenizer]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors alone
+    options.enable_cpu_mem_arena = False
+    try:
+        session = ort.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+    except ORT_FAULTS as exc:
+        raise EncoderError(f"{weights} is no verifier: {exc}") from exc
+    metadata = session.get_modelmeta().custom_metadata_map
+    if metadata.get(MADE_FOR) != digest(tokenizer):
+        raise EncoderError(f"{weights} was made for another tokenizer than {tokenizer}")
+    return session, Tokenizer(tokenizer, MAX_TOKENS)
 
 
 def digest(file: Path) -> str:

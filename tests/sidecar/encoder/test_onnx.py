@@ -131,9 +131,9 @@ class BrokenSession:
 def test_every_fault_of_the_library_becomes_ours(made_bundle: Path, fault: type[Exception]) -> None:
     """None of its exceptions reaches whoever asked for a vector."""
     assert fault in ORT_FAULTS
+    tokenizer = Tokenizer(made_bundle / "tokenizer.json", 16)
     encoder = OnnxEncoder(
-        BrokenSession(fault),
-        Tokenizer(made_bundle / "tokenizer.json", 16),
+        lambda: (BrokenSession(fault), tokenizer),
         encoder_id="",
         dim=tiny.DIM,
         device="cpu",
