@@ -17,7 +17,7 @@ from sidecar.admission.purses import Key, Purses, Reservation
 from sidecar.admission.rates import Rates
 from sidecar.admission.tenants import OTHER, Caller, TenantConfig, Tenants, user_key
 from sidecar.deadline import Deadline
-from sidecar.errors import AdmissionRefused
+from sidecar.errors import AdmissionRefused, UnknownCaller
 from sidecar.options import Priority
 
 TOLD_USERS: Final = 20
@@ -109,8 +109,12 @@ class Admission:
         self.purses.know(self._tenants.configs)
 
     def identify(self, headers: Mapping[str, str]) -> Caller:
-        """See Tenants; raises UnknownCaller."""
-        return self._tenants.identify(headers)
+        """See Tenants; raises UnknownCaller, and counts who tries keys."""
+        try:
+            return self._tenants.identify(headers)
+        except UnknownCaller:
+            self._meter.refused(OTHER, "unknown_key")
+            raise
 
     @property
     def in_flight(self) -> int:

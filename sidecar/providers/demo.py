@@ -135,7 +135,7 @@ class DemoUpstream:
         told = said(model, question, f"{index} {asked}", self._dice) if question else unable(asked)
         shape = (body.get("response_format") or {}).get("type")
         text = told.text
-        if shape in {"json_object", "json_schema"}:
+        if shape in _JSON_SHAPES:
             text = as_json(told, is_strict=shape == "json_schema")
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         cut = text[: limit * CHARACTERS_PER_TOKEN] if limit else text
@@ -145,6 +145,10 @@ class DemoUpstream:
             "logprobs": _logprobs(cut, told, self._dice) if body.get("logprobs") else None,
             "finish_reason": "length" if len(cut) < len(text) else "stop",
         }
+
+
+_JSON_SHAPES: Final = ("json_object", "json_schema")
+"""A tuple, for a caller may have put there what no set can look up."""
 
 
 def _choices_wanted(upstream: str, body: Mapping[str, Any]) -> int:

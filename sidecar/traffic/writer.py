@@ -26,6 +26,9 @@ from sidecar.traffic.redaction import Redaction
 MAX_QUEUED: Final = 10_000
 """Chosen: ten seconds of a thousand requests a second, some tens of megabytes at worst."""
 
+_UNPACKABLE: Final = (ValueError, TypeError, OverflowError, RecursionError)
+"""What msgpack and UTF-8 say of values that they have no bytes for: half a surrogate pair, say."""
+
 _GATHER_S: Final = 0.1
 """Chosen: a kill -9 costs the log its last tenth of a second. Waking the thread for each record
 cost an exact hit a tenth of its time."""
@@ -72,7 +75,7 @@ class Hook(Protocol):
     """Hears what the log cannot raise."""
 
     def dropped_record(self, reason: str) -> None:
-        """`full`: the queue had no room; `disk`: the file could not be written."""
+        """`full`: no room in the queue; `disk`: the file failed; `odd`: it has no form in bytes."""
         ...
 
 
@@ -121,8 +124,7 @@ class TrafficWriter:
         records = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             for record in records:
-                file = self._open_file()
-                file.write(self._packed(record))
+                self._write_one(record)
             if self._file is not None:
                 self._file.flush()
         except OSError:
@@ -130,6 +132,16 @@ class TrafficWriter:
             for _ in records:
                 self._hook.dropped_record("disk")
             self._close_file()
+
+    def _write_one(self, record: Record) -> None:
+        file = self._open_file()
+        try:
+            packed = self._packed(record)
+        except _UNPACKABLE:
+            # It must not take the thread along, and with it every record after it.
+            self._hook.dropped_record("odd")
+        else:
+            file.write(packed)
 
     def _packed(self, record: Record) -> bytes:
         packed: bytes = msgpack.packb(self._redaction.applied(to_map(record)), use_bin_type=True)

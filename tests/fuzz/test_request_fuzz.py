@@ -149,6 +149,7 @@ def test_no_bytes_make_the_sidecar_fail(post: Any, path: str, raw: bytes) -> Non
 @pytest.mark.fuzz
 @pytest.mark.timeout(1_200)
 @given(body=requests)
+@example(body={"model": "auto", "messages": [{"role": "user"}], "response_format": {"type": []}})
 def test_no_chat_request_makes_the_sidecar_fail(post: Any, body: dict[str, Any]) -> None:
     """Any JSON in any field that somebody reads."""
     status, told = post(CHAT, json.dumps(body).encode())

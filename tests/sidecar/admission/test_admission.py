@@ -194,3 +194,14 @@ async def test_the_tenants_may_change_while_requests_are_inside() -> None:
             await door.place(SHOP, None, FAR)
     door.settle(hold, tokens=0, cost_usd=hold.reservation.worst_usd)
     assert door.purses.peek(("shop", None, None)).spent == 1
+
+
+async def test_who_tries_keys_is_counted() -> None:
+    """Under a label that no caller chose."""
+    meter = FakeMeter()
+    door = admission(tenant("shop"), meter=meter)
+    assert door.identify({"authorization": "Bearer sk-shop"}).tenant == "shop"
+    for key in ("sk-shoq", "", "sk-bank"):
+        with pytest.raises(UnknownCaller):
+            door.identify({"authorization": f"Bearer {key}"})
+    assert meter.refusals == {("other", "unknown_key"): 3}

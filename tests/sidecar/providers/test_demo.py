@@ -112,6 +112,13 @@ async def test_a_response_format_gets_a_json_object(shape: str) -> None:
     assert json.loads(body["choices"][0]["message"]["content"])["answer"] == "42"
 
 
+@pytest.mark.parametrize("shape", [None, 1, [], {}, "text", ["json_object"]])
+async def test_any_other_response_format_gets_words(shape: object) -> None:
+    """Whatever a caller puts where a vendor's word should stand."""
+    body = (await _upstream().ask(_call(response_format={"type": shape}))).body
+    assert body["choices"][0]["message"]["content"].endswith("The answer is 42.")
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def write(
         writer.put(record)
     writer.close()
     return hook
+
+
+@pytest.mark.parametrize("odd", ["\ud800", 2**70, object()], ids=["surrogate", "long", "object"])
+def test_a_record_that_has_no_bytes_costs_itself_alone(tmp_path: Path, odd: object) -> None:
+    """It is dropped and counted; what comes after it is written."""
+    bad = replace(request(1), parameters={"odd": odd})
+    hook = write(tmp_path, [request(0), bad, request(2)])
+    assert [r.request_id for r in read_folder(tmp_path)] == ["0", "2"]
+    assert hook.dropped == ["odd"]
 
 
 def test_what_was_put_is_there_after_close(tmp_path: Path) -> None:
