@@ -45,9 +45,11 @@ lock: .venv/pip.stamp ## Write requirements/*.txt anew from pyproject.toml
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  pyproject.toml --extra cpu --extra train --extra dev -c requirements/serve.txt -o requirements/dev.txt
 
-audit: .venv/dev.stamp ## Hold the locks to their promise, and ask what advisories say of them
+audit: .venv/dev.stamp ## Hold the locks to their promise, and ask what authors and advisories say of them
 	$(PY) requirements/supply.py check
-	@$(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip --disable-pip-version-check --quiet install pip-audit==2.10.1
+	@$(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25' pip-audit==2.10.1
+	@.venv/audit/bin/pip --quiet install --dry-run --ignore-installed --no-deps --require-hashes --report .venv/audit/report.json -r requirements/serve.txt
+	$(PY) requirements/supply.py yanked .venv/audit/report.json
 	.venv/audit/bin/pip-audit -r requirements/serve.txt --require-hashes --disable-pip --progress-spinner off --strict
 
 sbom: .venv/dev.stamp ## Write what the served process is made of: sbom.cdx.json (CycloneDX, from the lock)

@@ -3,8 +3,10 @@
 `python requirements/supply.py check` holds the locks to their promise: each line one release, by
 its exact version, with the sha256 of every file that may be installed for it; no address, no path,
 no option; what both locks name is the same release; and, of what is installed here, every version
-is a locked one. `sbom` writes serve.txt as CycloneDX (https://cyclonedx.org/docs/1.6/json/), the
-same bytes for the same lock. What advisories say neither knows: `make audit` asks pip-audit.
+is a locked one. `yanked REPORT` reads what pip reports of an installation that it does not make: is
+any locked release withdrawn by its authors? That needs an index that tells. `sbom` writes
+serve.txt as CycloneDX (https://cyclonedx.org/docs/1.6/json/), the same bytes for the same lock.
+What advisories say none of them knows: `make audit` asks pip-audit.
 """
 
 from __future__ import annotations
@@ -83,6 +85,22 @@ def check(locks: Mapping[str, str], installed: Mapping[str, str]) -> list[str]:
     return faults
 
 
+def yanked(report: Mapping[str, Any]) -> list[str]:
+    """What in pip's report speaks against a release: its authors withdrew it, or pip cannot say.
+
+    Source: pip's documentation, "Installation Report", `is_yanked` (pip 23.3 and newer), PEP 592.
+    """
+    faults = []
+    for each in report["install"]:
+        told = each["metadata"]
+        name = f"{told['name']} {told['version']}"
+        if "is_yanked" not in each:
+            faults.append(f"{name}: this pip does not tell whether it was withdrawn")
+        elif each["is_yanked"]:
+            faults.append(f"{name}: its authors withdrew it")
+    return faults or ([] if report["install"] else ["the report names no release"])
+
+
 def sbom(found: Iterable[Release], name: str, version: str) -> dict[str, Any]:
     """The CycloneDX document for these releases."""
     components = [
@@ -132,12 +150,17 @@ def _version() -> str:
 
 
 def main(words: list[str]) -> int:
-    """The exit status of `check` or `sbom`."""
+    """The exit status of `check`, `yanked` or `sbom`."""
     locks = {name: (HERE / name).read_text(encoding="utf-8") for name in LOCKS}
     if words == ["check"]:
         faults = check(locks, _installed())
         counts = ", ".join(f"{lock} {len(releases(text)[0])}" for lock, text in locks.items())
         print("\n".join(faults) or f"every release is held by version and sha256: {counts}")
+        return 1 if faults else 0
+    if len(words) == 2 and words[0] == "yanked":  # noqa: PLR2004 - the verb and its file
+        report = json.loads(Path(words[1]).read_text(encoding="utf-8"))
+        faults = yanked(report)
+        print("\n".join(faults) or f"none of {len(report['install'])} releases is withdrawn")
         return 1 if faults else 0
     if words == ["sbom"]:
         project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from typing import Any
@@ -24,6 +25,7 @@ from sidecar.fragments import parse_fragments
 from sidecar.providers import openai
 from sidecar.web.bodies import parse_object
 from sidecar.web.feedback_api import parse_feedback
+from sidecar.web.listen import IDLE_S
 from tests.fuzz.conftest import Target
 
 HANGS_S = 30.0
@@ -117,8 +119,13 @@ def post(target: Target) -> Iterator[Any]:
     place = urlsplit(target.url)
     assert place.hostname is not None
     with closing(http.client.HTTPConnection(place.hostname, place.port, timeout=HANGS_S)) as line:
+        used_s = time.monotonic()
 
         def posted(path: str, raw: bytes) -> tuple[int, bytes]:
+            nonlocal used_s
+            if time.monotonic() - used_s > IDLE_S / 2:
+                line.close()  # another test took its time, and nobody keeps an idle line for ever
+            used_s = time.monotonic()
             line.request("POST", path, raw, {"content-type": "application/json"})
             response = line.getresponse()
             return response.status, response.read()
@@ -167,6 +174,7 @@ def test_no_fragment_makes_the_sidecar_fail(post: Any, body: dict[str, Any]) -> 
 
 
 @pytest.mark.fuzz
+@pytest.mark.timeout(1_200)
 @given(raw=st.binary(max_size=200) | anything.map(lambda told: json.dumps(told).encode()))
 @example(raw=b'{"messages":[{"role":"user"}],"model":"a"}')
 def test_a_parser_gives_what_it_promises_or_its_own_refusal(raw: bytes) -> None:
@@ -177,6 +185,7 @@ def test_a_parser_gives_what_it_promises_or_its_own_refusal(raw: bytes) -> None:
 
 
 @pytest.mark.fuzz
+@pytest.mark.timeout(1_200)
 @given(body=requests)
 def test_what_was_parsed_can_be_read_by_all_who_do(body: dict[str, Any]) -> None:
     """Text, needs and system prompt of a request that passed: no surprise is left in it."""

@@ -72,3 +72,25 @@ def test_the_same_lock_gives_the_same_bill(supply: ModuleType) -> None:
     found = supply.releases((HERE / "serve.txt").read_text())[0]
     assert supply.sbom(found, "x", "1") == supply.sbom(list(reversed(found)), "x", "1")
     assert supply.sbom(found, "x", "1") != supply.sbom(found[1:], "x", "1")
+
+
+def installed(name: str, **told: bool) -> dict[str, object]:
+    return {"metadata": {"name": name, "version": "1.0"}, **told}
+
+
+@pytest.mark.parametrize(
+    ("releases", "fault"),
+    [
+        pytest.param([installed("a", is_yanked=True)], "a 1.0: its authors", id="withdrawn"),
+        pytest.param([installed("a")], "a 1.0: this pip does not tell", id="untold"),
+        pytest.param([], "the report names no release", id="nothing"),
+    ],
+)
+def test_a_release_that_was_withdrawn_is_told(
+    supply: ModuleType, releases: list[dict[str, object]], fault: str
+) -> None:
+    """And so is a report that does not tell: what was not asked is not clean."""
+    clean = installed("b", is_yanked=False)
+    (told,) = supply.yanked({"install": [*releases, clean] if releases else []})
+    assert told.startswith(fault)
+    assert supply.yanked({"install": [clean]}) == []
