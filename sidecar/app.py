@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from sidecar.admission.tenants import OTHER
 from sidecar.assembly import Lasting, build_lasting, build_pipeline
 from sidecar.config import Config
 from sidecar.errors import ConfigError, EncoderError
@@ -22,6 +23,7 @@ from sidecar.releasing import begin_anew
 from sidecar.traffic.redaction import PATTERNS, Redaction
 from sidecar.web import openapi
 from sidecar.web.admin_api import AdminApi
+from sidecar.web.bodies import BodyRoom, long_bodies_bounded
 from sidecar.web.budgets_api import BudgetsApi
 from sidecar.web.connections import room_for_connections
 from sidecar.web.drift_api import DriftApi
@@ -218,8 +220,14 @@ def data_plane(
         rulings=lasting.board.ruling,
     )
     routes = [*openai_api.routes(), *fragments_api.routes(), *feedback_api.routes()]
-    guards = [*([around] if around is not None else []), pages_kept_out]
-    return _application(routes, lasting.logger, config.server.max_body_bytes, guards)
+    most = config.server.max_body_bytes
+    bounded = long_bodies_bounded(
+        BodyRoom(config.server.max_bodies_bytes),
+        most,
+        lambda reason: lasting.metrics.refused(OTHER, reason),
+    )
+    guards = [*([around] if around is not None else []), pages_kept_out, bounded]
+    return _application(routes, lasting.logger, most, guards)
 
 
 def operator_routes(

@@ -55,6 +55,7 @@ class ServerConfig:
         max_queued: Requests that may wait for a place; one more is a 429.
         queue_timeout_s: The longest that one waits.
         max_body_bytes: Longest request body.
+        max_bodies_bytes: Of all long ones that are inside together; one more is a 429.
         request_timeout_s: A request's deadline where the caller sets none, and the longest he may.
         drain_s: Time that requests in flight get on SIGTERM.
         workers: Processes that share the port; more than one needs Linux, see `sidecar.front`.
@@ -78,6 +79,8 @@ class ServerConfig:
     max_queued: int = 256
     queue_timeout_s: float = 5.0
     max_body_bytes: int = 16 * 1024 * 1024
+    # Chosen: sixteen of the longest, or hundreds with a picture each; parsed they take some more.
+    max_bodies_bytes: int = 256 * 1024 * 1024
     request_timeout_s: float = 600.0
     # Chosen: Kubernetes gives 30 seconds by default, and log and cache are written after it.
     drain_s: float = 25.0
@@ -91,6 +94,8 @@ class ServerConfig:
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
+        if self.max_bodies_bytes < self.max_body_bytes:
+            raise ValueError("max_bodies_bytes must be at least max_body_bytes")
         if not 1 <= self.workers <= MAX_WORKERS:
             raise ValueError(f"workers must lie in 1 to {MAX_WORKERS}")
         if self.workers > 1 and not hasattr(os, "memfd_create"):

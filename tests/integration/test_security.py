@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import logging
+import re
 import resource
 import tomllib
 from collections.abc import AsyncGenerator
@@ -13,10 +14,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from sidecar.app import Sidecar, operator_routes
 from sidecar.config import load_config, parse_config
 from sidecar.replies import Reply
 from sidecar.telemetry.logs import JsonFormatter
@@ -24,7 +27,7 @@ from sidecar.web import sse
 from sidecar.web.bodies import read_body
 from sidecar.web.connections import room_for_connections, taken
 from sidecar.web.health import OperatorPlane, Readiness
-from sidecar.web.listen import Door
+from sidecar.web.listen import Door, MainLoop
 from sidecar.web.middleware import errors_told
 from sidecar.web.token import OperatorToken
 from tests.integration.conftest import DEMO, Start
@@ -155,6 +158,36 @@ async def test_a_body_that_is_too_large_is_refused(start: Start) -> None:
     assert (await sidecar.ask("x" * 2000)).status == 413
 
 
+async def test_long_bodies_take_no_more_than_their_room(start: Start) -> None:
+    """One on its way in holds its part, from its first byte on; short ones need none."""
+    sidecar = await start(extra="[server]\nmax_body_bytes = 300000\nmax_bodies_bytes = 300000\n")
+    long, short = "x" * 200_000, "y"
+    _, writer = await asyncio.open_connection("127.0.0.1", int(sidecar.url.rsplit(":", 1)[1]))
+    writer.write(HEAD + b"Content-Length: 250000\r\n\r\n{")
+    async with asyncio.timeout(30.0):
+        while (refused := await sidecar.ask(long)).status != 429:
+            await asyncio.sleep(0.01)
+    assert refused.body["error"]["code"] == "over_capacity"
+    assert refused.headers["retry-after"] == "1"
+    assert (await sidecar.ask(short)).status == 200
+    assert b'reason="bodies_full"' in sidecar.lasting.metrics.exposition()
+    writer.transport.abort()
+    async with asyncio.timeout(30.0):
+        while (await sidecar.ask(long)).status != 200:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_body_of_unknown_length_is_reckoned_with_the_longest(start: Start) -> None:
+    """Or pieces without a told length would go round the bound."""
+    sidecar = await start(extra="[server]\nmax_body_bytes = 300000\nmax_bodies_bytes = 300000\n")
+    _, writer = await asyncio.open_connection("127.0.0.1", int(sidecar.url.rsplit(":", 1)[1]))
+    writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+    async with asyncio.timeout(30.0):
+        while (await sidecar.ask("x" * 70_000)).status != 429:
+            await asyncio.sleep(0.01)
+    writer.transport.abort()
+
+
 async def test_a_body_that_comes_in_drips_is_given_up() -> None:
     """408 once its time is over; the place is free again."""
 
@@ -273,6 +306,40 @@ def operator_plane(reload: Any, token: str) -> web.Application:
     app = web.Application(middlewares=[errors_told(logging.getLogger("test"))])
     app.add_routes(plane.routes())
     return app
+
+
+@pytest.mark.parametrize("key", ["", "Bearer wrong", "Bearer "], ids=["none", "wrong", "empty"])
+async def test_no_handler_of_the_operators_forgets_the_token(start: Start, key: str) -> None:
+    """Each path under `/admin` that there is, by each of its methods; and nothing else is told."""
+    config = parse_config(
+        tomllib.loads(f'[server]\nadmin_token = "{CANARIES["operator"]}"\n' + DEMO)
+    )
+    lasting = (await start()).lasting
+    asked, loop = 0, asyncio.get_running_loop()
+
+    async def reload() -> str:
+        raise AssertionError
+
+    routes = operator_routes(
+        config,
+        Sidecar(config, lasting, lambda: config),
+        lasting,
+        main=MainLoop(loop),
+        readiness=Readiness("ready"),
+        reload=reload,
+    )
+    app = web.Application(middlewares=[errors_told(logging.getLogger("test"))])
+    app.add_routes(routes)
+    headers = {"authorization": key} if key else {}
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        for route in routes:
+            path = re.sub(r"\{[^/]*\}", "1", route.path)
+            if path.startswith("/admin"):
+                url = server.make_url(path)
+                async with session.request(route.method, url, json={}, headers=headers) as answer:
+                    assert answer.status == 401, (route.method, path)
+                asked += 1
+    assert asked > 15
 
 
 @pytest.mark.parametrize(
