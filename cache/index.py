@@ -249,7 +249,10 @@ class CellIndex:
         """`centres`: (cells, dim) float32, unit length; `probes` of them are looked into."""
         dim = centres.shape[1]
         self._coder = _coder(dim)
-        quantizer = faiss.IndexFlatIP(dim)
+        # Centres in a byte a dimension too: a search reads all of them, 2 MB for 6,000 and not 9.
+        # Measured: 6,000 centres, the nearest 128: 0.48 ms, full precision 0.77, of which .98 are
+        # the same; of 100,000 rows the nearest found as often (medians of 400, others at work).
+        quantizer = _coder(dim)
         quantizer.add(centres)
         kind, metric = faiss.ScalarQuantizer.QT_8bit_uniform, faiss.METRIC_INNER_PRODUCT
         by_residual = False  # a code says the same in every cell

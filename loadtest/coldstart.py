@@ -34,6 +34,9 @@ KEPT: Final = "What is 12 plus 7?"
 MEANT: Final = "How much is 12 plus 7?"
 DIM: Final = 384
 
+PARTITION: Final = 2_000
+"""Chosen: entries of one; more than are read while somebody waits, fewer than are laid in cells."""
+
 WAIT_S: Final = 120.0
 """Chosen: whoever has not answered by then is broken, not slow."""
 
@@ -227,16 +230,22 @@ def _told_again(lines: list[str], entries: int) -> Iterator[str]:
     entry = json.loads(lines[-1])["entry"]
     dice = random.Random(0)
     for number in range(2, entries + 1):
-        told = {"entry": {**entry, "entry_id": number, **_drawn(number, dice)}}
+        told = {"entry": {**entry, "entry_id": number, **_drawn(number, entry["partition"], dice)}}
         yield json.dumps({**told, "checksum": _checksum(told)}) + "\n"
 
 
-def _drawn(number: int, dice: random.Random) -> dict[str, str]:
+def _partition(place: int, first: str) -> str:
+    """The one that was asked in, and as many others as there are entries for."""
+    return base64.b64encode(place.to_bytes(20, "big")).decode() if place else first
+
+
+def _drawn(number: int, partition: str, dice: random.Random) -> dict[str, str]:
     vector = [dice.gauss(0.0, 1.0) for _ in range(DIM)]
     length = sum(each * each for each in vector) ** 0.5
     packed = struct.pack(f"<{DIM}f", *(each / length for each in vector))
     return {
         "fingerprint": base64.b64encode(number.to_bytes(20, "big")).decode(),
+        "partition": _partition(number // PARTITION, partition),
         "question": f"How is question {number} answered?",
         "vector": base64.b64encode(packed).decode(),
     }
