@@ -43,7 +43,7 @@ lock: .venv/pip.stamp ## Write requirements/*.txt anew from pyproject.toml
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  pyproject.toml --extra cpu -o requirements/serve.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  pyproject.toml --extra cpu --extra train --extra dev -c requirements/serve.txt -o requirements/dev.txt
+	  pyproject.toml --extra cpu --extra train --extra tracking --extra dev -c requirements/serve.txt -o requirements/dev.txt
 
 audit: .venv/dev.stamp ## Hold the locks to their promise, and ask what authors and advisories say of them
 	$(PY) requirements/supply.py check

@@ -16,6 +16,7 @@ from loadtest import (
     faults,
     hops,
     kill,
+    loop,
     peers,
     provider,
     qqp,
@@ -70,6 +71,12 @@ _VERBS: Final = {
         help="kill -9 under load and start again: is what was kept still whole and right?",
         add_arguments=kill.add_arguments,
         report=kill.report,
+    ),
+    "loop": Verb(
+        help="a poor router that learns from its log: retrain, gate, trial, shift, sabotage, live",
+        add_arguments=loop.add_arguments,
+        report=loop.report,
+        asks_another=False,
     ),
     "storm": Verb(
         help="a vendor that fails: how many calls it sees for so many requests",

@@ -39,6 +39,9 @@ LATER_SHARE: Final = 0.5
 ends. Measured: train rows, cross-fitted, between 0.4 and 1 the AUC stays within .0006 and the
 cost at 95 % of the gain falls slowly with the share; see docs/router.md."""
 
+ShadowTiers = Literal["next", "all"]
+"""Who is asked behind the caller's back: the tier above, or every one that was not asked."""
+
 UNKNOWN: Final = 0.5
 """Chosen: the confidence of an answer of which nothing was estimated."""
 
@@ -60,6 +63,8 @@ class RouterConfig:
         registry: Folder of released artifacts; what it says serves. Empty keeps none.
         shadow_share: Share of routed requests whose next tier is asked too, behind the caller's
             back, to learn from; in [0, 1].
+        shadow_tiers: `next` is the tier above; `all` are all that were not asked, which is dearer
+            and what the heads can be fitted anew from.
         shadow_budget_usd_per_hour: What that may cost.
         streams: `live` relays a stream as it comes, from the one tier that the question calls for;
             `held` asks as for any other request, and begins to stream when the answer stands.
@@ -83,6 +88,7 @@ class RouterConfig:
     artifact: str = ""
     registry: str = ""
     shadow_share: float = 0.0
+    shadow_tiers: ShadowTiers = "next"
     shadow_budget_usd_per_hour: float = 0.1
     # Chosen: who asks for a stream asks for the first word soon. Measured: routing on the question
     # alone costs .005 of the curve's area (docs/router.md); holding back, the whole answer's time.

@@ -28,13 +28,14 @@ from sidecar.web.budgets_api import BudgetsApi
 from sidecar.web.connections import room_for_connections
 from sidecar.web.drift_api import DriftApi
 from sidecar.web.drills import Drills
-from sidecar.web.feedback_api import FeedbackApi
+from sidecar.web.feedback_api import FeedbackApi, Listener
 from sidecar.web.fragments_api import FragmentsApi
 from sidecar.web.health import OperatorPlane, Readiness
 from sidecar.web.listen import Door, MainLoop, ThreadedDoor, drain
 from sidecar.web.middleware import double_talk_refused, errors_told, pages_kept_out
 from sidecar.web.openai_api import OpenAIApi
 from sidecar.web.overrides_api import OverridesApi
+from sidecar.web.review_api import ReviewApi
 from sidecar.web.router_api import RouterApi
 from sidecar.web.token import OperatorToken
 from sidecar.web.upstreams_api import UpstreamsApi, shut
@@ -47,6 +48,7 @@ RESTART_ONLY: Final = (
     "lookup",
     "disk",
     "traffic",
+    "review",
     "admission",
     "canary",
 )
@@ -216,7 +218,7 @@ def data_plane(
         admission=lasting.admission,
         log=lasting.log,
         meter=lasting.metrics,
-        listeners=(lasting.overseer, lasting.rollout, lasting.drifting),
+        listeners=listeners(lasting),
         rulings=lasting.board.ruling,
     )
     routes = [*openai_api.routes(), *fragments_api.routes(), *feedback_api.routes()]
@@ -228,6 +230,11 @@ def data_plane(
     )
     guards = [*([around] if around is not None else []), pages_kept_out, bounded]
     return _application(routes, lasting.logger, most, guards)
+
+
+def listeners(lasting: Lasting) -> tuple[Listener, ...]:
+    """Who learns at once from what is said of an answer."""
+    return lasting.overseer, lasting.rollout, lasting.drifting, lasting.reviewing
 
 
 def operator_routes(
@@ -255,6 +262,14 @@ def operator_routes(
     )
     router_api = RouterApi(rollout=lasting.rollout, main=main, token=token)
     drift_api = DriftApi(drifting=lasting.drifting, main=main, token=token)
+    review_api = ReviewApi(
+        queue=lasting.reviewing,
+        log=lasting.log,
+        listeners=listeners(lasting),
+        rulings=lasting.board.ruling,
+        main=main,
+        token=token,
+    )
     budgets_api = BudgetsApi(read=lasting.admission.budgets, token=token)
     return [
         *budgets_api.routes(),
@@ -263,6 +278,7 @@ def operator_routes(
         *admin_api.routes(),
         *router_api.routes(),
         *drift_api.routes(),
+        *review_api.routes(),
         *upstreams_api.routes(),
         *openapi.routes(),
     ]

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
@@ -52,6 +52,8 @@ from sidecar.oversight.drifting import Drifting
 from sidecar.oversight.findings import Findings
 from sidecar.oversight.notebook import SUFFIX, Notebook
 from sidecar.oversight.overseer import Overseer
+from sidecar.oversight.reviewing import FILE as REVIEWS
+from sidecar.oversight.reviewing import Reviewing
 from sidecar.oversight.shadows import Shadows
 from sidecar.pipeline import Pipeline
 from sidecar.providers.client import EndpointConfig, HttpUpstream
@@ -73,6 +75,7 @@ from sidecar.steering import Steering
 from sidecar.storage import build_storage
 from sidecar.targets import Targets
 from sidecar.telemetry.metrics import Metrics
+from sidecar.traffic.redaction import Redaction
 from sidecar.traffic.writer import NoLog, TrafficWriter
 
 MAX_CONNECTIONS: Final = 512
@@ -115,6 +118,7 @@ class Lasting:
     refresh_budget: Budget
     rollout: Rollout
     shadows: Shadows
+    reviewing: Reviewing
     dice: Callable[[], float]
     logger: logging.Logger
     display: Display | None
@@ -213,7 +217,9 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         accounting=accounting,
         overseer=lasting.overseer,
         shadows=lasting.shadows,
+        reviewing=lasting.reviewing,
         shadow_share=config.router.shadow_share,
+        shadow_tiers=config.router.shadow_tiers,
         asking=Asking(ladder=ladder, dispatch=dispatch, judge=config.semantic.verify_judge),
     )
 
@@ -380,11 +386,12 @@ async def build_lasting(
     rollout = await build_rollout(
         config, stack, encoder_id=encoder.encoder_id, metrics=metrics, logger=logger
     )
+    reviewing = await _build_reviewing(config, stack, metrics=metrics, dice=dice, logger=logger)
     shadows = build_shadows(
         config,
         stack,
         admission=admission,
-        rollout=rollout,
+        listeners=(rollout.labelled, reviewing.differs),
         log=log,
         metrics=metrics,
         dice=dice,
@@ -436,6 +443,7 @@ async def build_lasting(
         refresh_budget=Budget(config.admission.refresh_budget_usd_per_hour, time.monotonic),
         rollout=rollout,
         shadows=shadows,
+        reviewing=reviewing,
         dice=dice,
         logger=logger,
         display=display,
@@ -494,6 +502,34 @@ async def _build_board(
 def _show_ruled(board: Board, display: Display | None) -> None:
     if display is not None:
         display.ruled(is_ruled=bool(board.held))
+
+
+async def _build_reviewing(
+    config: Config,
+    stack: AsyncExitStack,
+    *,
+    metrics: Metrics,
+    dice: Callable[[], float],
+    logger: logging.Logger,
+) -> Reviewing:
+    """The queue of answers worth a person's look; none without a log for the verdicts."""
+    folder = config.state_dir
+    reviewing = Reviewing(
+        config=config.review if config.traffic.dir else replace(config.review, max_items=0),
+        path=folder / REVIEWS if folder is not None else None,
+        cipher=cipher_of(config.traffic.key),
+        redaction=Redaction(config.traffic.redact),
+        dice=dice,
+        clock=time.time,
+        meter=metrics,
+        logger=logger,
+    )
+    await reviewing.start()
+    stack.push_async_callback(reviewing.close)
+    metrics.gauge(
+        "sidecar_review_items", "Answers that wait for a person's verdict", lambda: len(reviewing)
+    )
+    return reviewing
 
 
 def _build_overseer(

@@ -28,6 +28,7 @@ from sidecar.encoder.bundle import EncoderConfig
 from sidecar.errors import ConfigError
 from sidecar.guardrails.rules import GuardrailsConfig
 from sidecar.lookup import LookupConfig
+from sidecar.oversight.reviews import ReviewConfig
 from sidecar.patterns import compiled
 from sidecar.persistence import DiskConfig
 from sidecar.providers.breaker import BreakerConfig
@@ -200,6 +201,7 @@ class Config:
     degraded: DegradedConfig
     guardrails: GuardrailsConfig
     traffic: TrafficConfig
+    review: ReviewConfig
     telemetry: TelemetryConfig
 
     @property
@@ -238,6 +240,7 @@ _TABLES: Final[Mapping[str, tuple[str, type[Any]]]] = {
     "admission": ("admission", AdmissionConfig),
     "guardrails": ("guardrails", GuardrailsConfig),
     "traffic": ("traffic", TrafficConfig),
+    "review": ("review", ReviewConfig),
     "telemetry": ("telemetry", TelemetryConfig),
 }
 _LISTS: Final[Mapping[str, type[Any]]] = {

@@ -26,6 +26,7 @@ from cache.prompt import prompt_version
 from cache.rejections import Question
 from router.decision import Decision, Task
 from router.errors import RouterError
+from router.policy import ShadowTiers
 from router.tiers import Ladder
 from sidecar import answer
 from sidecar.accounting import Accounting
@@ -57,6 +58,7 @@ from sidecar.outcome import Outcome
 from sidecar.overrides.override import Ruling
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.overseer import Overseer
+from sidecar.oversight.reviewing import Reviewing
 from sidecar.oversight.shadows import Shadows
 from sidecar.providers.errors import UpstreamRefused, UpstreamTooSlow
 from sidecar.refresh import Refreshes
@@ -100,6 +102,7 @@ class Pipeline:
         dice: Gives a uniform draw in [0, 1), for exploration.
         rulings: Gives what the operator's switches come to for a tenant, at this instant.
         shadow_share: Share of routed requests whose next tier is asked in the background.
+        shadow_tiers: Whether the next one alone is asked, or all that were not.
     """
 
     targets: Targets
@@ -123,7 +126,9 @@ class Pipeline:
     accounting: Accounting
     overseer: Overseer
     shadows: Shadows
+    reviewing: Reviewing
     shadow_share: float
+    shadow_tiers: ShadowTiers
     asking: Asking
 
     async def serve(self, inquiry: Inquiry) -> Reply:
@@ -371,7 +376,8 @@ class Pipeline:
         if ledger.teaches:
             asking = self._asking(ledger)
             self.overseer.answered(ledger, outcome, asking)
-            self.shadows.answered(ledger, outcome, asking, self.shadow_share)
+            self.shadows.answered(ledger, outcome, asking, self.shadow_share, self.shadow_tiers)
+            self.reviewing.answered(ledger, outcome, self.ladder[outcome.served.place].name)
         return outcome
 
     def _decide(self, task: Task, aim: Aim) -> Decision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -94,13 +94,21 @@ def build_shadows(
     stack: AsyncExitStack,
     *,
     admission: Admission,
-    rollout: Rollout,
+    listeners: Sequence[Callable[[str, str, float], None]],
     log: Log,
     metrics: Metrics,
     dice: Callable[[], float],
     logger: logging.Logger,
 ) -> Shadows:
-    """Who asks next tiers in the background, at work; `stack` ends it."""
+    """Who asks other tiers in the background, at work; `stack` ends it.
+
+    `listeners` hear of each served answer that was found to stand (1), or not (0).
+    """
+
+    def labelled(request_id: str, tenant: str, score: float) -> None:
+        for listener in listeners:
+            listener(request_id, tenant, score)
+
     busy_from = max(1.0, OFF_PEAK_RATIO * config.server.max_in_flight)
     shadows = Shadows(
         budget=Budget(config.router.shadow_budget_usd_per_hour, time.monotonic),
@@ -108,7 +116,7 @@ def build_shadows(
         dice=dice,
         log=log,
         meter=metrics,
-        labelled=rollout.labelled,
+        labelled=labelled,
         logger=logger,
     )
     shadows.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ class Answered:
         correct: How good it was, 0 to 1; None if nobody said.
         finish_reason: The vendor's word.
         confidence: The chance of sufficing that it was judged by; None if it was not judged.
+        share: The chance with which it was asked, given what was asked before: 1 on the climb,
+            less where it was asked in shadow.
     """
 
     text: str
@@ -90,6 +93,7 @@ class Answered:
     correct: float | None
     finish_reason: str = "stop"
     confidence: float | None = None
+    share: float = 1.0
 
     @property
     def view(self) -> AnswerView:
@@ -190,9 +194,10 @@ def read_traffic(
     `for_fit` leaves out those that are held out.
 
     A score speaks of the served tier's answer. A right answer, if given, labels every attempt by
-    comparing conclusions. The last word counts. Feedback of another tenant counts for nothing. An
-    answer that broke a rule of the operator's was wrong. Where nobody spoke, the served answer is
-    held against the next tier's, if that was asked too. `cipher` opens what is sealed.
+    comparing conclusions, and what other tiers said in shadow. A reviewer's word counts before the
+    caller's, then the last one. Feedback of another tenant counts for nothing. An answer that broke
+    a rule of the operator's was wrong. Where nobody spoke, the served answer is held against the
+    next tier's, if that was asked too. `cipher` opens what is sealed.
 
     Raises:
         TrafficError: There is no log there, or a record is none that this version knows.
@@ -206,11 +211,11 @@ def read_traffic(
 
 
 class Heard(NamedTuple):
-    """A request that asked somebody, the last that was said of it, and its next tier's word."""
+    """A request that asked somebody, what counts of what was said of it, and other tiers' words."""
 
     request: RequestRecord
     feedback: FeedbackRecord | None
-    shadow: ShadowRecord | None
+    shadows: tuple[ShadowRecord, ...]
 
 
 def read_heard(folder: Path, cipher: AesGcm | None = None) -> list[Heard]:
@@ -221,30 +226,35 @@ def read_heard(folder: Path, cipher: AesGcm | None = None) -> list[Heard]:
     """
     requests: dict[tuple[str, str], RequestRecord] = {}
     feedback: dict[tuple[str, str], FeedbackRecord] = {}
-    shadows: dict[tuple[str, str], ShadowRecord] = {}
+    shadows: dict[tuple[str, str], list[ShadowRecord]] = defaultdict(list)
     for record in read_folder(folder, cipher):
         key = (record.tenant, record.request_id)
         if isinstance(record, FeedbackRecord):
-            feedback[key] = record
+            said = feedback.get(key)
+            if said is None or record.source >= said.source:  # a reviewer's word stands
+                feedback[key] = record
         elif isinstance(record, ShadowRecord):
-            shadows[key] = record
+            shadows[key].append(record)
         elif record.question and record.attempts:
             requests[key] = record
     return [
-        Heard(request, feedback.get(key), shadows.get(key)) for key, request in requests.items()
+        Heard(request, feedback.get(key), tuple(shadows.get(key, ())))
+        for key, request in requests.items()
     ]
 
 
 def label_of(attempt: AttemptRecord, heard: Heard) -> float | None:
-    """What is known of one attempt: a rule it broke, a person's word, else the next tier's."""
-    if attempt.guardrail:
-        return 0.0  # whatever it said: it broke a rule of the operator's
+    """What is known of one attempt: a reviewer's word, a broken rule, feedback, the next tier's."""
     told, is_served = heard.feedback, attempt.tier == heard.request.served_tier
+    is_reviewed = told is not None and told.source == "review"
+    if attempt.guardrail and not (is_served and is_reviewed):
+        return 0.0  # whatever it said: it broke a rule of the operator's
     if is_served and told is not None and told.score is not None:
         return min(1.0, max(0.0, told.score))
     if told is not None and told.correct_answer and attempt.answer:
         return float(says_same(attempt.answer, told.correct_answer))
-    return heard.shadow.label if is_served and heard.shadow is not None else None
+    labels = (shadow.label for shadow in heard.shadows if is_served)
+    return next((label for label in labels if label is not None), None)
 
 
 def says_same(said: str, right: str) -> bool:
@@ -268,6 +278,8 @@ def _labelled(heard: Heard, encoder_id: str) -> Example | None:
         for attempt in request.attempts
         if attempt.outcome == "answered"
     }
+    in_shadow = _shadowed(heard)
+    answers |= {tier: told for tier, told in in_shadow.items() if tier not in answers}
     if all(answer.correct is None for answer in answers.values()):
         return None
     is_same = request.encoder_id == encoder_id
@@ -280,6 +292,23 @@ def _labelled(heard: Heard, encoder_id: str) -> Example | None:
         weight=weight if is_said else weight * AGREEMENT_WEIGHT,
         artifact=request.artifact,
     )
+
+
+def _shadowed(heard: Heard) -> dict[str, Answered]:
+    """What was said in shadow, by tier; a right answer, if one was given, labels it."""
+    right = heard.feedback.correct_answer if heard.feedback is not None else ""
+    return {
+        shadow.tier: Answered(
+            text=shadow.answer,
+            tokens_in=shadow.tokens_in,
+            tokens_out=shadow.tokens_out,
+            cost_usd=float(shadow.cost_usd),
+            correct=float(says_same(shadow.answer, right)) if right else None,
+            share=shadow.propensity,
+        )
+        for shadow in heard.shadows
+        if shadow.answer and shadow.tokens_in  # a log of before tells no tokens
+    }
 
 
 def load_encoder() -> TextEncoder:

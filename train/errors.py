@@ -2,7 +2,8 @@
 
 TrainError
 ├── DataError                rows that cannot be read, or too few of them
-└── AskingError              a tier could not be asked, or the config names none
+├── AskingError              a tier could not be asked, or the config names none
+└── TrackingError            a run could not be told to MLflow; what was made is there all the same
 """
 
 from __future__ import annotations
@@ -18,3 +19,7 @@ class DataError(TrainError):
 
 class AskingError(TrainError):
     """A tier could not be asked, or the config names none."""
+
+
+class TrackingError(TrainError):
+    """A run could not be told to MLflow; what was made is there all the same."""

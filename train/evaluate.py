@@ -35,6 +35,7 @@ from train.dataset import (
 from train.fit import WORK
 from train.metrics import Point, area, bootstrap, brier, calibration_error, cost_at, hull
 from train.replay import Remembering, Replayed, ladder_of, replay, tiers_of
+from train.tracking import add_tracking, track
 
 HELP: Final = "replay an artifact on rows that it never saw: cost, quality, calibration, baselines"
 POINTS: Final = 41
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every figure to this file")
     parser.add_argument("--work", type=Path, default=WORK, help="where vectors are kept")
+    add_tracking(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,6 +74,16 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         args.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(gist(told))
+    track(
+        args,
+        "evaluate",
+        params={name: told[name] for name in ("artifact", "data", "rows", "seed")},
+        metrics={name: told[name] for name in ("methods", "named", "calibration", "domains")},
+        documents={
+            "evaluation.json": told,
+            "manifest.json": Artifact.load(args.artifact).manifest,
+        },
+    )
     return 0
 
 

@@ -18,7 +18,7 @@ from router.artifact import DEFAULT, FORMAT, KIND, Artifact, content_hash
 from router.policy import Router, RouterConfig
 from router.tiers import Ladder
 from sidecar.traffic.reader import log_files
-from train import shift
+from train import relearn, shift
 from train.dataset import (
     HELD_OUT,
     Example,
@@ -35,6 +35,7 @@ from train.keys import add_key, find_cipher
 from train.known import known_arrays
 from train.learn import Crossed, CrossedEstimator, learn, rowset
 from train.replay import Remembering, ladder_of, replay, tiers_of
+from train.tracking import add_tracking, track
 
 HELP: Final = "fit the router from tier3 rows, or shift an artifact by what the traffic log says"
 WORK: Final = Path(".sidecar/train")
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parent", type=Path, default=DEFAULT, help="artifact to shift (with --traffic)"
     )
     parser.add_argument("--work", type=Path, default=WORK, help="where vectors are kept")
+    add_tracking(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,6 +67,14 @@ def run(args: argparse.Namespace) -> int:
     artifact.save(args.out)
     told = {"version": artifact.version, "out": str(args.out), **artifact.manifest["metrics"]}
     print(json.dumps(told) if args.json else "\n".join(f"{k}: {v}" for k, v in told.items()))
+    kept = ("version", "parent", "rows", "seed", "tiers", "data")
+    track(
+        args,
+        "fit",
+        params={name: artifact.manifest.get(name) for name in kept},
+        metrics={name: artifact.manifest.get(name) for name in ("metrics", "refit")},
+        documents={"manifest.json": artifact.manifest},
+    )
     return 0
 
 
@@ -139,7 +149,7 @@ def share_table(reached: NDArray[np.float64], prices: NDArray[np.float64]) -> di
 
 
 def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
-    """The parent, shifted by what the log's labels say."""
+    """What the log's labels make of the parent: heads fitted anew where they tell enough."""
     parent = Artifact.load(args.parent)
     parent.check_encoder(encoder.encoder_id)
     cipher = find_cipher(args.traffic_key)
@@ -148,7 +158,6 @@ def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
     if not known:
         raise DataError(f"no feedback in {args.traffic} speaks of a tier of {parent.tiers}")
     vectors = vectors_of(known, encoder, args.work)
-    arrays, metrics = shift.shifted(parent, known, vectors, seed=args.seed)
     head = {
         **{name: parent.manifest[name] for name in ("tiers", "dim", "encoder_ids")},
         "data": file_hashes(log_files(args.traffic)),
@@ -157,6 +166,9 @@ def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
         "seed": args.seed,
         "parent": parent.version,
     }
+    if refit := relearn.find_refit(parent, head, known, vectors, args.seed, with_table):
+        return refit
+    arrays, metrics = shift.shifted(parent, known, vectors, seed=args.seed)
     return Artifact.build(_manifest(head, arrays, metrics), arrays)
 
 

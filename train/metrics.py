@@ -91,8 +91,13 @@ def brier(chance: Numbers, label: Numbers) -> float:
 def bootstrap(
     figure: Callable[[NDArray[np.int64]], float], rows: int, rounds: int, seed: int
 ) -> tuple[float, float]:
-    """The 95 % interval of `figure`, a function of row numbers drawn with replacement."""
+    """The 95 % interval of `figure`, a function of row numbers drawn with replacement.
+
+    Rounds in which it is NaN are left out; NaN where it always is.
+    """
     dice = np.random.default_rng(seed)
     found = [figure(dice.integers(0, rows, rows)) for _ in range(rounds)]
+    if np.isnan(found).all():
+        return float("nan"), float("nan")
     low, high = np.nanquantile(found, [0.025, 0.975])
     return float(low), float(high)

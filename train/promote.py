@@ -23,6 +23,7 @@ from train.errors import DataError
 from train.fit import WORK
 from train.keys import add_key, find_cipher
 from train.replay import tiers_of
+from train.tracking import add_tracking, track
 
 HELP: Final = "put an artifact that passes the gate on trial: shadow, canary, then serving"
 REGISTRY: Final = Path(".sidecar/router")
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--work", type=Path, default=WORK, help="where vectors are kept")
     add_key(parser)
+    add_tracking(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,6 +85,19 @@ def promote(args: argparse.Namespace, encoder: TextEncoder) -> int:
     if is_released:
         told["stage"] = _release(args, registry, candidate, report)
     print(json.dumps(told) if args.json else _shown(args, told, report))
+    track(
+        args,
+        "promote",
+        params={name: told[name] for name in ("candidate", "serving", "rows", "forced")},
+        metrics={
+            "passed": report.passed,
+            "released": is_released,
+            "lead": {check.name: check.lead for check in report.checks},
+            "candidate": {check.name: check.candidate for check in report.checks},
+            "serving": {check.name: check.serving for check in report.checks},
+        },
+        documents={"gate.json": told, "manifest.json": candidate.manifest},
+    )
     return 0 if is_released else REFUSED
 
 

@@ -37,9 +37,9 @@ DEFAULT: Final = TreesConfig()
 
 
 def fit_trees(
-    rows: Rows, target: Numbers, seed: int, config: TreesConfig
+    rows: Rows, target: Numbers, seed: int, config: TreesConfig, weight: Numbers | None = None
 ) -> HistGradientBoostingRegressor:
-    """Trees for one head; `rows` (n, width), `target` (n,)."""
+    """Trees for one head; `rows` (n, width), `target` (n,), `weight` (n,), or all alike."""
     return HistGradientBoostingRegressor(
         max_iter=config.trees,
         max_depth=config.depth,
@@ -50,7 +50,7 @@ def fit_trees(
         max_bins=63,
         early_stopping=False,
         random_state=seed,
-    ).fit(rows, target)
+    ).fit(rows, target, weight)
 
 
 def cross_fitted(

@@ -43,10 +43,14 @@ class Said:
     Attributes:
         text: Its answer; None if it gave none, or none that is whole.
         cost_usd: What that cost, failed calls included.
+        tokens_in: Prompt tokens billed for it.
+        tokens_out: Completion tokens billed for it.
     """
 
     text: str | None
     cost_usd: Decimal
+    tokens_in: int = 0
+    tokens_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -96,7 +100,8 @@ class Asking:
             outcome = await self.dispatch.climb(job, None)
         except SidecarError:
             return Said(None, sum((one.cost_usd for one in attempts), Decimal(0)))
-        return Said(_whole(outcome.served.body), outcome.cost_usd)
+        served = outcome.served
+        return Said(_whole(served.body), outcome.cost_usd, served.tokens_in, served.tokens_out)
 
     async def agree(
         self, question: str, first: str, second: str, headers: Mapping[str, str]

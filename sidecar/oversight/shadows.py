@@ -1,9 +1,10 @@
-"""Answers that were served in; what the next tier says to the same, beside them in the log, out.
+"""Answers that were served in; what other tiers say to the same, beside them in the log, out.
 
 Of a served answer nobody may ever say whether it was good. The tier above says something too:
 where it comes to the same, escalating would have bought nothing. So a share of the requests is
 asked there as well, behind the caller's back, and what came of it is logged as a label of the
-answer served.
+answer served. Or, if all are to be asked, every tier that was not: a question of which each tier's
+answer is known is worth many of which one is, to whoever learns from the log.
 
 1. Nobody waits: a queue that is full drops what comes, and counts it.
 2. Off-peak first, and within a budget of its own: no tenant pays for it.
@@ -16,12 +17,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Literal, Protocol
 
 import orjson
 
+from router.policy import ShadowTiers
 from sidecar import answer
 from sidecar.ledger import Ledger
 from sidecar.outcome import Outcome
@@ -66,7 +68,8 @@ class Shadow:
         request_id: Whose answer is labelled.
         tenant: Whose request it is.
         question: Its last question; for a judge.
-        tier: Whom to ask.
+        tiers: Whom to ask, in this order.
+        next_tier: The one of them whose word labels the answer served; empty if none of them.
         served: What the caller got.
         raw: The request's body as JSON.
         headers: What goes upstream with the call.
@@ -77,7 +80,8 @@ class Shadow:
     request_id: str
     tenant: str
     question: str
-    tier: str
+    tiers: tuple[str, ...]
+    next_tier: str
     served: str
     raw: bytes
     headers: Mapping[str, str]
@@ -132,11 +136,18 @@ class Shadows:
         """Wait until nothing waits or is under way."""
         await self._waiting.join()
 
-    def answered(self, ledger: Ledger, outcome: Outcome, asking: Asking, share: float) -> None:
-        """A climb ended well: with the chance `share` its next tier is asked. Returns at once."""
+    def answered(
+        self,
+        ledger: Ledger,
+        outcome: Outcome,
+        asking: Asking,
+        share: float,
+        whom: ShadowTiers = "next",
+    ) -> None:
+        """A climb ended well: with the chance `share` other tiers are asked. Returns at once."""
         if not share or not _may_be_asked(ledger) or self._dice() >= share:
             return
-        shadow = _shadow(ledger, outcome, asking, share)
+        shadow = _shadow(ledger, outcome, asking, share, whom)
         if shadow is None:
             return
         if self._waiting.full() or len(shadow.raw) > MAX_BODY_BYTES:
@@ -150,20 +161,22 @@ class Shadows:
             try:
                 while self._is_busy():
                     await self._pause()
-                await self._ask(shadow)
+                for tier in shadow.tiers:
+                    await self._ask(shadow, tier)
             except Exception:  # the supervisor: one lost, the next one asked
                 self._logger.exception("unforeseen fault in a shadow ask")
                 self._meter.shadowed("failed", Decimal(0))
             finally:
                 self._waiting.task_done()
 
-    async def _ask(self, shadow: Shadow) -> None:
+    async def _ask(self, shadow: Shadow, tier: str) -> None:
         if not self._budget.has_left:
             self._meter.shadowed("over_budget", Decimal(0))
             return
-        said = await shadow.asking.ask(shadow.tier, orjson.loads(shadow.raw), shadow.headers)
+        said = await shadow.asking.ask(tier, orjson.loads(shadow.raw), shadow.headers)
         cost_usd, fate, by = said.cost_usd, _fate(shadow, said), "agreement"
-        if fate == "unsure" and shadow.asking.judge and said.text is not None:
+        is_next = tier == shadow.next_tier
+        if is_next and fate == "unsure" and shadow.asking.judge and said.text is not None:
             agree, judge_usd = await shadow.asking.agree(
                 shadow.question, shadow.served, said.text, shadow.headers
             )
@@ -171,21 +184,24 @@ class Shadows:
         self._budget.spend(cost_usd)
         self._meter.shadowed(fate, cost_usd)
         if said.text is not None:
-            self._tell(shadow, said.text, cost_usd, fate, by)
+            self._tell(shadow, tier, replace(said, cost_usd=cost_usd), fate, by)
 
-    def _tell(self, shadow: Shadow, text: str, cost_usd: Decimal, fate: Fate, by: str) -> None:
-        label = {"same": 1.0, "different": 0.0}.get(fate)
+    def _tell(self, shadow: Shadow, tier: str, said: Said, fate: Fate, by: str) -> None:
+        is_next = tier == shadow.next_tier
+        label = {"same": 1.0, "different": 0.0}.get(fate) if is_next else None
         self._log.put(
             ShadowRecord(
                 request_id=shadow.request_id,
                 at=self._clock(),
                 tenant=shadow.tenant,
-                tier=shadow.tier,
-                answer=text,
-                cost_usd=str(cost_usd),
+                tier=tier,
+                answer=said.text or "",
+                cost_usd=str(said.cost_usd),
                 propensity=shadow.propensity,
                 label=label,
-                by=by,
+                by=by if is_next else "",
+                tokens_in=said.tokens_in,
+                tokens_out=said.tokens_out,
             )
         )
         if label is not None:
@@ -211,20 +227,26 @@ def _may_be_asked(ledger: Ledger) -> bool:
     return ledger.ruling.writes and not options.cache_control.no_store
 
 
-def _shadow(ledger: Ledger, outcome: Outcome, asking: Asking, share: float) -> Shadow | None:
-    """Of the tier above all that were asked; None if there is none, or no words were said."""
+def _shadow(
+    ledger: Ledger, outcome: Outcome, asking: Asking, share: float, whom: ShadowTiers
+) -> Shadow | None:
+    """Of the tier above all that were asked, or of all that were not; None if there is none."""
     assert ledger.aim is not None  # noqa: S101 - looked at a line ago
-    asked = max(attempt.place for attempt in outcome.attempts)
-    above = [place for place in ledger.aim.target.allowed if place > asked]
+    asked = {attempt.place for attempt in outcome.attempts}
+    unasked = [place for place in ledger.aim.target.allowed if place not in asked]
+    above = [place for place in unasked if place > max(asked)]
+    wanted = [*above, *(place for place in unasked if place < max(asked))]
+    wanted = wanted if whom == "all" else above[:1]
     served = answer.text(outcome.served.body) if outcome.served.body is not None else ""
-    if not above or not served:
+    if not wanted or not served:
         return None
     request, options = ledger.inquiry.request, ledger.inquiry.options
     return Shadow(
         request_id=ledger.inquiry.request_id,
         tenant=ledger.inquiry.caller.tenant,
         question=request.question or "",
-        tier=asking.ladder[above[0]].name,
+        tiers=tuple(asking.ladder[place].name for place in wanted),
+        next_tier=asking.ladder[above[0]].name if above else "",
         served=served,
         raw=orjson.dumps({k: v for k, v in request.body.items() if not k.startswith("stream")}),
         headers=options.upstream_headers,

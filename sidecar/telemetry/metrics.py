@@ -240,6 +240,15 @@ class Metrics:
         self._shadow_cost = Counter(
             "sidecar_router_shadow_cost_usd", "Dollars spent on them", registry=registry
         )
+        self._queued_reviews = Counter(
+            "sidecar_review_queued",
+            "Answers that were found worth a person's look, by why",
+            ["why"],
+            registry=registry,
+        )
+        self._reviews = Counter(
+            "sidecar_reviews", "Verdicts of the operator's reviewers", ["label"], registry=registry
+        )
         self._quarantined = Counter(
             "sidecar_cache_quarantined",
             "Entries taken out for having served wrongly",
@@ -338,9 +347,15 @@ class Metrics:
 
     def feedback(self, score: float | None) -> None:
         """One piece of feedback came in."""
-        half = 0.5
-        sense = "unscored" if score is None else "good" if score >= half else "bad"
-        self._feedback.labels(sense).inc()
+        self._feedback.labels(_sense(score)).inc()
+
+    def noticed(self, why: str) -> None:
+        """See oversight.reviewing.Meter."""
+        self._queued_reviews.labels(why).inc()
+
+    def reviewed(self, score: float | None) -> None:
+        """See oversight.reviewing.Meter."""
+        self._reviews.labels(_sense(score)).inc()
 
     def verified(self, outcome: str, cost_usd: Decimal) -> None:
         """See oversight.findings.Meter."""
@@ -432,3 +447,8 @@ class Metrics:
         """See BatcherHook."""
         self._encoder_faults.labels("fault").inc()
         self._lost.inc()
+
+
+def _sense(score: float | None) -> str:
+    half = 0.5
+    return "unscored" if score is None else "good" if score >= half else "bad"

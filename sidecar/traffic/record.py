@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from sidecar.errors import TrafficError
 
 SCHEMA: Final = 1
+
+Source = Literal["", "review"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,8 @@ class FeedbackRecord:
         score: 0 (useless) to 1 (right); `good` is 1, `bad` is 0. None if only an answer was given.
         correct_answer: What would have been right; empty if not said.
         comment: Free text.
+        source: Empty for whoever asked; `review` for a verdict of the operator's own reviewers,
+            which is the surest label there is.
     """
 
     request_id: str
@@ -174,6 +178,7 @@ class FeedbackRecord:
     score: float | None = None
     correct_answer: str = ""
     comment: str = ""
+    source: Source = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +194,10 @@ class ShadowRecord:
         cost_usd: What that cost, a judge included; decimal as text.
         propensity: Chance with which the request was drawn.
         label: Of the answer that was served: 1 if both come to the same, 0 if not; None if that
-            could not be told.
+            could not be told, or was not this tier's to tell: the next one's word counts.
         by: Who told: `agreement` (read closely) or `judge` (a tier was asked).
+        tokens_in: Prompt tokens billed.
+        tokens_out: Completion tokens billed.
     """
 
     request_id: str
@@ -202,6 +209,8 @@ class ShadowRecord:
     propensity: float = 1.0
     label: float | None = None
     by: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
 
 
 Record = RequestRecord | FeedbackRecord | ShadowRecord

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from router.release import MAX_REASON
 from sidecar import __version__
+from sidecar.oversight.reviews import WHYS
 from sidecar.web.admin_api import MAX_FOUND
 from sidecar.web.middleware import json_response
 from sidecar.web.openapi_parts import (
@@ -22,6 +23,7 @@ from sidecar.web.openapi_parts import (
     STEERING,
     STRING,
     TOLD,
+    VERDICT,
     Schema,
     answered,
     closed,
@@ -30,7 +32,9 @@ from sidecar.web.openapi_parts import (
     open_to_more,
     query,
     ref,
+    words,
 )
+from sidecar.web.review_api import MAX_SHOWN
 
 _DATA: Final = "data"
 _OPERATOR: Final = "operator"
@@ -150,6 +154,21 @@ PATHS: Final[Mapping[str, Schema]] = {
             ref("Explanation"),
             *("403", "404", "503"),
         )
+    },
+    "/admin/review": {
+        "get": {
+            **_told("Answers that wait for a person's verdict, the weightiest first"),
+            "parameters": [
+                query("tenant", "Of this tenant alone."),
+                query("why", "For this reason alone.", words(WHYS)),
+                query(
+                    "limit",
+                    "How many are shown.",
+                    {"type": "integer", "minimum": 1, "maximum": MAX_SHOWN},
+                ),
+            ],
+        },
+        "post": _done("A verdict on one, which training believes most", VERDICT, "404", "503"),
     },
     "/admin/upstreams": {"get": _told("Breakers, latencies and retry budgets")},
     "/admin/budgets": {"get": _told("What each tenant may spend, and spent")},

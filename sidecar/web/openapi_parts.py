@@ -192,6 +192,18 @@ _OVERRIDE: Final[Mapping[str, Schema]] = {
     "tenant": {"type": "string", "maxLength": MAX_NAME},
 }
 _MAX_FEEDBACK: Final[Schema] = {"type": "string", "maxLength": feedback_api.MAX_TEXT}
+VERDICT: Final[Schema] = {
+    **closed(
+        ["request_id", "tenant"],
+        request_id={**_MAX_FEEDBACK, "minLength": 1},
+        tenant={**_MAX_FEEDBACK, "minLength": 1},
+        label=words(["good", "bad"]),
+        score={"type": "number", "minimum": 0, "maximum": 1},
+        correct_answer=_MAX_FEEDBACK,
+        comment=_MAX_FEEDBACK,
+    ),
+    "anyOf": [{"required": [name]} for name in ("label", "score", "correct_answer")],
+}
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "Error": open_to_more(["error"], error=_ERROR),

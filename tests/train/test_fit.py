@@ -61,11 +61,38 @@ def test_fitted_router_beats_random_mixing(
     assert told["domains"]["easy"]["usd_per_1k"] < told["domains"]["hard"]["usd_per_1k"]
     assert json.loads(json.dumps(told))["rows"] == 400
     assert "router" in gist(told)
+
+
+def test_the_page_shows_what_was_asked_for(
+    fitted: Path, tier3_file: Path, tmp_path: Path, encoder: TextEncoder
+) -> None:
+    """One page that needs no other file; against another artifact it names what got worse."""
+    worse = Artifact.load(fitted)
+    arrays = {**worse.arrays, "shift_bias": worse.arrays["shift_bias"] + np.float32([12, 0, 0])}
+    Artifact.build({**worse.manifest, "version": "worse"}, arrays).save(tmp_path / "worse")
+    args = _args(
+        artifact=tmp_path / "worse",
+        against=fitted,
+        traffic=None,
+        data=[tier3_file],
+        work=tmp_path / "work",
+    )
+    told = report.figures(args, encoder)
+    told = json.loads(json.dumps(told))
     page = report.page(told)
-    assert page.count("<table>") == 4
-    assert "<svg" in page
+    assert page.count("<svg") == 3
     assert "http://www.w3.org" in page.split("<svg")[1][:400]  # a namespace, not a fetch
     assert "<script" not in page
+    assert [each["name"] for each in told["against"]["worse"]] == ["hard"]
+    assert "1 domains are worth less beyond doubt" in page
+    assert "FAIL" in page
+    served = told["portrait"]["reliability"]["answer served"]
+    assert sum(each["rows"] for each in served) <= 400
+    assert all(each["low"] <= each["right"] <= each["high"] for each in served)
+    point = told["portrait"]["balanced"]
+    assert point["correct_interval"][0] < point["correct"] < point["correct_interval"][1]
+    without = {name: part for name, part in told.items() if name != "against"}
+    assert report.page(without).count("<svg") == 2
 
 
 def test_vectors_are_encoded_once(

@@ -1,0 +1,180 @@
+"""A parent artifact and what the log tells in; every head fitted anew out, where that is better.
+
+Two ways lead from a log to an artifact. A *shift* (`train.shift`) keeps the parent's heads and
+moves their odds: any number of labels will do, and no number mends heads that are wrong throughout.
+A *refit* (`train.partial`) grows all heads anew, for which some hundreds of questions must have
+been put to every tier. Both are held against each other on rows that neither was fitted on, and the
+parent is kept with its shift unless the refit's curve lies above: that is all the prior there is.
+Rejected: to grow new trees upon the parent's. Each retrain would make the artifact slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import KFold
+
+from router.artifact import Artifact
+from router.policy import Router, RouterConfig
+from router.tiers import Ladder
+from train import shift
+from train.dataset import Example, Vectors
+from train.known import known_arrays
+from train.learn import FOLDS, Crossed, CrossedEstimator
+from train.metrics import Point, area
+from train.partial import learn_partial, partial_rows
+from train.replay import Remembering, ladder_of, replay
+from train.trees import DEFAULT, TreesConfig
+
+LEAST_WHOLE: Final = 200
+"""Chosen: questions put to every tier, below which five folds leave too little for a head."""
+
+POINTS: Final = tuple(np.linspace(0.0, 1.0, 13).tolist())
+"""Chosen: points of quality at which the two are held against each other."""
+
+Numbers = NDArray[np.float64]
+
+
+class Finish(Protocol):
+    """Makes an artifact of the arrays: fills its table by replaying these whole rows."""
+
+    def __call__(
+        self,
+        head: dict[str, Any],
+        arrays: dict[str, NDArray[Any]],
+        crossed: Crossed,
+        examples: Sequence[Example],
+        *,
+        ladder: Ladder,
+    ) -> Artifact:
+        """See `train.fit.with_table`."""
+        ...
+
+
+def find_refit(  # noqa: PLR0917 - what a fit is made of
+    parent: Artifact,
+    head: dict[str, Any],
+    examples: Sequence[Example],
+    vectors: Vectors,
+    seed: int,
+    finish: Finish,
+    config: TreesConfig = DEFAULT,
+) -> Artifact | None:
+    """The refit artifact; None where too little is known, or a shift of the parent does better.
+
+    Raises:
+        DataError: Of some set of tiers too few answers are known together.
+    """
+    examples, vectors = merged(examples, vectors)
+    rows = partial_rows(examples, vectors, parent.tiers)
+    is_whole = rows.is_whole
+    if is_whole.sum() < LEAST_WHOLE:
+        return None
+    some = [example for example, whole in zip(examples, is_whole, strict=True) if whole]
+    ladder = ladder_of(some, parent.tiers)
+    arrays, crossed = learn_partial(rows, seed, config)
+    arrays |= known_arrays(vectors, crossed.right[()], crossed.gain[()], seed)
+    among = _only(crossed, is_whole)
+    made = finish(head, arrays, among, some, ladder=ladder)
+    areas = {
+        "refit": _area([_crossed(made, among, some, vectors[is_whole], ladder)], some, ladder),
+        "shift": _area(_shifted(parent, examples, vectors, is_whole, ladder, seed), some, ladder),
+    }
+    if areas["refit"] <= areas["shift"]:
+        return None
+    labels = np.isfinite(rows.labels).sum(axis=0).tolist()
+    told = {"whole_rows": len(some), "labels": labels, "area": areas}
+    return replace(made, manifest={**made.manifest, "refit": told})
+
+
+def merged(examples: Sequence[Example], vectors: Vectors) -> tuple[list[Example], Vectors]:
+    """Each question once, with all that was ever answered to it: of a tier what is labelled, last.
+
+    A question that stood in two folds would be known to the fit that is held against it.
+    """
+    held: dict[str, Example] = {}
+    row_of: dict[str, int] = {}
+    for row, example in enumerate(examples):
+        known = held[example.query].answers if example.query in held else {}
+        fresh = {
+            tier: told
+            for tier, told in example.answers.items()
+            if tier not in known or told.correct is not None
+        }
+        held[example.query] = replace(example, answers={**known, **fresh})
+        row_of[example.query] = row
+    return list(held.values()), vectors[list(row_of.values())]
+
+
+def _only(crossed: Crossed, rows: NDArray[np.bool_]) -> Crossed:
+    """The scores of these rows."""
+    return Crossed(
+        right={held: {p: s[rows] for p, s in told.items()} for held, told in crossed.right.items()},
+        gain={held: {p: s[rows] for p, s in told.items()} for held, told in crossed.gain.items()},
+        tokens=crossed.tokens[rows],
+    )
+
+
+class Swept(NamedTuple):
+    """(points, n) quality and cost at each of POINTS."""
+
+    correct: Numbers
+    cost_usd: Numbers
+
+
+def _swept(router: Router, ladder: Ladder, examples: Sequence[Example], vectors: Vectors) -> Swept:
+    runs = [replay(router, ladder, examples, vectors, quality) for quality in POINTS]
+    return Swept(np.array([run.correct for run in runs]), np.array([run.cost_usd for run in runs]))
+
+
+def _crossed(
+    made: Artifact, crossed: Crossed, examples: Sequence[Example], vectors: Vectors, ladder: Ladder
+) -> Swept:
+    """The refit, by scores that never saw the row."""
+    router = Router(ladder=ladder, artifact=_blind(made), config=RouterConfig())
+    place = {example.query: row for row, example in enumerate(examples)}
+    router.estimator = Remembering(CrossedEstimator(crossed, ladder, place))
+    return _swept(router, ladder, examples, vectors)
+
+
+def _blind(artifact: Artifact) -> Artifact:
+    """Without what it was fitted on: nothing is foreign to it, and it leans for nothing."""
+    return replace(artifact, known=None)
+
+
+def _shifted(  # noqa: PLR0917 - as above
+    parent: Artifact,
+    examples: Sequence[Example],
+    vectors: Vectors,
+    is_whole: NDArray[np.bool_],
+    ladder: Ladder,
+    seed: int,
+) -> list[Swept]:
+    """The parent with a shift that never saw the row, fold by fold."""
+    runs = []
+    for fitted_on, kept in KFold(FOLDS, shuffle=True, random_state=seed).split(vectors):
+        told = [examples[row] for row in fitted_on]
+        arrays, _ = shift.shifted(parent, told, vectors[fitted_on], seed=seed)
+        moved = _blind(Artifact.build(parent.manifest, arrays))
+        router = Router(ladder=ladder, artifact=moved, config=RouterConfig())
+        assert router.estimator is not None, "it has an artifact"  # noqa: S101 - a bug of ours
+        router.estimator = Remembering(router.estimator)
+        asked = kept[is_whole[kept]]
+        runs.append(_swept(router, ladder, [examples[row] for row in asked], vectors[asked]))
+    return runs
+
+
+def _area(runs: Sequence[Swept], examples: Sequence[Example], ladder: Ladder) -> float:
+    """Under the curve of all these rows together."""
+    told = [[example.answers[name] for name in ladder.names] for example in examples]
+    cost = np.array([[answer.cost_usd for answer in row] for row in told]).mean(axis=0)
+    right = np.array([[answer.correct or 0.0 for answer in row] for row in told]).mean(axis=0)
+    ends = [Point(float(cost[place]), float(right[place])) for place in (0, -1)]
+    quality = np.concatenate([run.correct for run in runs], axis=1).mean(axis=1)
+    spent = np.concatenate([run.cost_usd for run in runs], axis=1).mean(axis=1)
+    points = [Point(float(c), float(q)) for c, q in zip(spent, quality, strict=True)]
+    return area(points, *ends)
