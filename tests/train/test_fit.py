@@ -68,7 +68,10 @@ def test_the_page_shows_what_was_asked_for(
 ) -> None:
     """One page that needs no other file; against another artifact it names what got worse."""
     worse = Artifact.load(fitted)
-    arrays = {**worse.arrays, "shift_bias": worse.arrays["shift_bias"] + np.float32([12, 0, 0])}
+    arrays = {
+        **worse.arrays,
+        "shift_bias": worse.arrays["shift_bias"] + np.array([12, 0, 0], np.float32),
+    }
     Artifact.build({**worse.manifest, "version": "worse"}, arrays).save(tmp_path / "worse")
     args = _args(
         artifact=tmp_path / "worse",
