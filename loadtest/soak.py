@@ -45,8 +45,9 @@ QUANTITIES: Final = ("rss_mib", *_COUNTS)
 FLAT_RATIO: Final = 0.1
 """Chosen: of a quantity's level, an hour; less than what chance makes of an hour's memory."""
 
-SETTLE_S: Final = 17.0
-"""Source: aiohttp keeps a client's idle connection for 15 seconds; a look and a half more."""
+SETTLE_S: Final = 40.0
+"""Source: aiohttp keeps a client's idle connection for 15 seconds and looks every 15, on both sides
+of the sidecar; some looks more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
