@@ -20,7 +20,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -121,26 +121,25 @@ class _Site:
 
     def fill(self, entries: int) -> None:
         """Have so many entries on disk."""
-        process = self._begin("sidecar", "serve", "--config", str(self._config))
-        _until(process, self._port, KEPT, "hit-exact", only_if_cached=False)
-        _end(process)
+        with self._running("sidecar", "serve", "--config", str(self._config)) as process:
+            _until(process, self._port, KEPT, "hit-exact", only_if_cached=False)
         one, all_of_them = self._folder / "one.jsonl", self._folder / "all.jsonl"
         self._run("sidecar", "cache", "export", str(one), "--config", str(self._config))
-        all_of_them.write_text("".join(_told_again(one.read_text().splitlines(), entries)))
+        with all_of_them.open("w") as file:
+            file.writelines(_told_again(one.read_text().splitlines(), entries))
         self._run("sidecar", "cache", "import", str(all_of_them), "--config", str(self._config))
         all_of_them.unlink()
 
     def started(self) -> Begun:
         """One start, and its end."""
         begun_s = time.perf_counter()
-        process = self._begin("sidecar", "serve", "--config", str(self._config))
-        _until(process, self._port, KEPT, "hit-exact")
-        first_s = time.perf_counter() - begun_s
-        cpu_s = _cpu_s(process.pid)
-        _until(process, self._port, MEANT, "hit-semantic")
-        meant_s = time.perf_counter() - begun_s
-        rss_mib = _rss_mib(process.pid)
-        _end(process)
+        with self._running("sidecar", "serve", "--config", str(self._config)) as process:
+            _until(process, self._port, KEPT, "hit-exact")
+            first_s = time.perf_counter() - begun_s
+            cpu_s = _cpu_s(process.pid)
+            _until(process, self._port, MEANT, "hit-semantic")
+            meant_s = time.perf_counter() - begun_s
+            rss_mib = _rss_mib(process.pid)
         return Begun(first_s=first_s, cpu_s=cpu_s, meant_s=meant_s, rss_mib=rss_mib)
 
     def bare_start_s(self) -> float:
@@ -150,11 +149,18 @@ class _Site:
         port = free_port()
         begun_s = time.perf_counter()
         words = ("--port", str(port), "--body", str(body), "--upstream", "http://127.0.0.1:1/")
-        process = self._begin("loadtest.baseline", *words)
-        _until(process, port, KEPT, "", path="/handler")
-        took_s = time.perf_counter() - begun_s
-        _end(process)
-        return took_s
+        with self._running("loadtest.baseline", *words) as process:
+            _until(process, port, KEPT, "", path="/handler")
+            return time.perf_counter() - begun_s
+
+    @contextmanager
+    def _running(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+        process = self._begin(*words)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(60.0)
 
     def _begin(self, *words: str) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
@@ -206,11 +212,6 @@ def _asked(port: int, path: str, body: str, *, only_if_cached: bool) -> str | No
         return response.headers.get("x-sidecar-cache", "") if is_good else None
     finally:
         connection.close()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    process.wait(60.0)
 
 
 def _cpu_s(process_id: int) -> float:

@@ -35,6 +35,8 @@ from sidecar.config import Config, UpstreamConfig
 from sidecar.degraded import StaticAnswers
 from sidecar.dispatch import Dispatch
 from sidecar.encoder.batcher import Batcher
+from sidecar.encoder.lanes import batcher_for
+from sidecar.encoder.memo import Memo
 from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.errors import ConfigError, EncoderError
 from sidecar.front.display import Display
@@ -99,6 +101,7 @@ class Lasting:
     log: TrafficWriter | NoLog
     encoder_id: str
     batcher: Batcher
+    memo: Memo
     index: SemanticCache
     store: MemoryStore
     keeper: Keeper
@@ -191,7 +194,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         lookup=Lookup(
             store=lasting.store,
             below=lasting.keeper,
-            encoder=lasting.batcher,
+            encoder=lasting.memo,
             index=lasting.index,
             config=config.lookup,
             trust=lasting.trust,
@@ -336,7 +339,7 @@ async def build_lasting(
         trust_env=False,
     )
     stack.push_async_callback(session.close)
-    batcher = Batcher(encoder, config.encoder, hook=metrics)
+    batcher = batcher_for(encoder, config.encoder, hook=metrics)
     batcher.start()
     opening = batcher.begin(encoder.open)
     stack.push_async_callback(batcher.close)
@@ -424,6 +427,7 @@ async def build_lasting(
         log=log,
         encoder_id=encoder.encoder_id,
         batcher=batcher,
+        memo=Memo(batcher),
         index=index,
         store=store,
         keeper=keeper,

@@ -30,8 +30,8 @@ T = TypeVar("T")
 class Encoder(Protocol):
     """Text to a vector, and work on that vector, in one trip to the encoder's thread."""
 
-    async def encode(self, text: str, then: Callable[[Encoding], T]) -> T:
-        """Raises EncoderError."""
+    async def encode(self, text: str, then: Callable[[Encoding], T], scope: bytes = b"") -> T:
+        """`scope` is within which the vector may be remembered; raises EncoderError."""
         ...
 
 
@@ -186,7 +186,9 @@ class Lookup:
         try:
             async with asyncio.timeout(min(self._config.budget_s, deadline.remaining_s())):
                 # Over budget, the thread is not interrupted; its result is dropped.
-                encoding, found, search_ms = await self._encoder.encode(question, search)
+                encoding, found, search_ms = await self._encoder.encode(
+                    question, search, partition or b""
+                )
         except TimeoutError:
             return Miss(MissReason.OVER_BUDGET)
         except (CacheError, EncoderError) as fault:

@@ -5,9 +5,9 @@ cache's index, say), so that none of it needs a lock.
 
 1. Works are done in the order in which they were handed in. What was posted before a text was asked
    about is done before that text's `then`.
-2. A batch is what waits when the thread comes by: at idle it is one text, and nobody waits for
-   company. It ends at the token budget, at the next work that is no text, or, where texts do not
-   run together (`Encoder.together`), after one text.
+2. What waits when the thread comes by is taken, up to `MAX_TAKEN_TOKENS` or the next work that is
+   no text: at idle it is one text, and nobody waits for company. It is run shortest first, in
+   batches within the token budget or, where texts do not run together (`Encoder.together`), alone.
 3. A caller who left before its batch began is neither encoded nor answered; who leaves later is
    not answered.
 4. A fault in `then` or in a work goes to its caller alone. A fault of one text's tokens goes to
@@ -22,16 +22,20 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoder, Encoding, Tokens
 from sidecar.errors import EncoderError
 
 T = TypeVar("T")
+
+MAX_TAKEN_TOKENS: Final = 2_048
+"""Chosen: taken off the queue at a time, some 150 ms of int8; who comes then waits no longer for
+them, whatever their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +88,21 @@ class Deaf:
 
 
 @dataclass(slots=True, eq=False)
-class _TextJob:
+class TextJob:
     """A text, what to do with its encoding, and who waits for the result."""
 
     text: str
     then: Callable[[Encoding], Any]
     waiting: asyncio.Future[Any]
     asked_s: float
-    tokens: Tokens | None = None
+
+
+class _Tokenised(NamedTuple):
+    """A text that was taken off the queue, and how long that took."""
+
+    job: TextJob
+    tokens: Tokens
+    took_ms: float
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +117,120 @@ class _Last:
     """The job at which the thread ends."""
 
 
-_Job = _TextJob | _WorkJob | _Last
+_Job = TextJob | _WorkJob | _Last
+
+
+class Texts:
+    """Texts off a queue in, their encodings out, on whichever thread calls; it holds no job.
+
+    Texts that wait together are run shortest first, so that a question does not wait for a page;
+    none waits for what came after these were taken.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        config: EncoderConfig,
+        hook: BatcherHook,
+        clock: Callable[[], float],
+        tell: Callable[..., None],
+    ) -> None:
+        """`tell` has a call made on the event loop's thread."""
+        self._encoder = encoder
+        self._max_batch_tokens = config.max_batch_tokens
+        self._hook = hook
+        self._clock = clock
+        self._tell = tell
+
+    def take(
+        self, first: TextJob, jobs: queue.SimpleQueue[_Job] | None
+    ) -> tuple[list[_Tokenised], _Job | None]:
+        """`first` and the texts behind it, and the job that was taken and is none of them.
+
+        Without `jobs` it is `first` alone.
+        """
+        taken: list[_Tokenised] = []
+        tokens_taken = 0
+        job: _Job | None = first
+        while isinstance(job, TextJob):
+            begun_s = self._clock()
+            tokens = self._tokens(job)
+            if tokens is not None:
+                taken.append(_Tokenised(job, tokens, 1e3 * (self._clock() - begun_s)))
+                tokens_taken += len(tokens.ids)
+            if jobs is None or tokens_taken >= MAX_TAKEN_TOKENS:
+                return taken, None
+            try:
+                job = jobs.get_nowait()
+            except queue.Empty:
+                job = None
+        return taken, job
+
+    def _tokens(self, job: TextJob) -> Tokens | None:
+        """The job's tokens; None if its caller left, or is told here that there are none."""
+        if job.waiting.cancelled():
+            self._tell(self._hook.on_skipped)
+            return None
+        try:
+            return self._encoder.tokenize(job.text)
+        except Exception as exc:  # noqa: BLE001 - supervises the thread: the caller gets it
+            self._tell(settle, job.waiting, None, exc)
+            return None
+
+    def batches(self, taken: list[_Tokenised]) -> Iterator[list[_Tokenised]]:
+        """Those that run together, within the budget of padded tokens; the shortest first."""
+        batch: list[_Tokenised] = []
+        for each in sorted(taken, key=lambda one: len(one.tokens.ids)):
+            width = len(each.tokens.ids)
+            is_full = width * (len(batch) + 1) > self._max_batch_tokens
+            if batch and (is_full or not self._encoder.together):
+                yield batch
+                batch = []
+            batch.append(each)
+        if batch:
+            yield batch
+
+    def encoded(self, batch: list[_Tokenised]) -> list[tuple[TextJob, Encoding]]:
+        """The encodings of a batch; whoever left meanwhile is passed over, a fault goes to all."""
+        begun_s = self._clock()
+        batch = [each for each in batch if not self._has_left(each.job)]
+        if not batch:
+            return []
+        try:
+            vectors = self._encoder.run([each.tokens for each in batch])  # (n, dim)
+        except Exception as exc:  # noqa: BLE001 - supervises the thread: each caller gets the fault
+            for each in batch:
+                self._tell(settle, each.job.waiting, None, exc)
+            return []
+        encode_ms = 1e3 * (self._clock() - begun_s) + sum(each.took_ms for each in batch)
+        waited_ms = [max(0.0, 1e3 * (begun_s - each.job.asked_s) - each.took_ms) for each in batch]
+        report = BatchReport(
+            texts=len(batch),
+            tokens=sum(len(each.tokens.ids) for each in batch),
+            queue_ms=max(waited_ms),
+            encode_ms=encode_ms,
+        )
+        self._tell(self._hook.on_batch, report)
+        return [
+            (
+                each.job,
+                Encoding(
+                    # A copy, lest one kept vector keep its whole batch in memory.
+                    vector=vectors[row].copy(),
+                    tokens=len(each.tokens.ids),
+                    truncated=each.tokens.truncated,
+                    queue_ms=waited_ms[row],
+                    encode_ms=encode_ms,
+                ),
+            )
+            for row, each in enumerate(batch)
+        ]
+
+    def _has_left(self, job: TextJob) -> bool:
+        has_left = job.waiting.cancelled()
+        if has_left:
+            self._tell(self._hook.on_skipped)
+        return has_left
 
 
 class Batcher:
@@ -123,11 +247,10 @@ class Batcher:
         hook: BatcherHook | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._encoder = encoder
-        self._max_batch_tokens = config.max_batch_tokens
         self._max_queue = config.max_queue
         self._hook: BatcherHook = hook or Deaf()
         self._clock = clock
+        self._texts = Texts(encoder, config, self._hook, clock, self._tell)
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -163,7 +286,7 @@ class Batcher:
             EncoderError: The queue is full, the batcher is closed, or the encoder failed.
         """
         waiting = self._new_future()
-        self._jobs.put(_TextJob(text, then, waiting, self._clock()))
+        self._jobs.put(TextJob(text, then, waiting, self._clock()))
         result: T = await waiting
         return result
 
@@ -195,6 +318,10 @@ class Batcher:
         self._admit()
         self._jobs.put(_WorkJob(work, None))
 
+    def hand_in(self, work: Callable[[], Any], waiting: asyncio.Future[Any]) -> None:
+        """Have `work` done for whoever waits; from any thread, and whatever waits already."""
+        self._jobs.put(_WorkJob(work, waiting))
+
     def _admit(self) -> asyncio.AbstractEventLoop:
         """The loop, if there is room for one work more; raises EncoderError."""
         if self._thread is None or self._loop is None:
@@ -217,7 +344,7 @@ class Batcher:
                 job = self._jobs.get() if held is None else held
                 held = None
                 match job:
-                    case _TextJob():
+                    case TextJob():
                         held = self._encode_from(job)
                     case _WorkJob():
                         self._do(job)
@@ -226,73 +353,16 @@ class Batcher:
         finally:
             self._tell(self._end)
 
-    def _encode_from(self, first: _TextJob) -> _Job | None:
+    def _encode_from(self, first: TextJob) -> _Job | None:
         """Encode and answer `first` and those that wait behind it; gives back the job after them.
 
-        None if no job was taken off the queue beyond the batch.
+        None if no job was taken off the queue beyond them.
         """
-        begun_s = self._clock()
-        batch, held = self._gather(first)
-        if not batch:
-            return held
-        try:
-            vectors = self._encoder.run([tokens for _, tokens in batch])  # (n, dim)
-        except Exception as exc:  # noqa: BLE001 - supervises the thread: each caller gets the fault
-            for job, _ in batch:
-                self._tell(_settle, job.waiting, None, exc)
-            return held
-        encode_ms = 1e3 * (self._clock() - begun_s)
-        queue_ms = [1e3 * max(0.0, begun_s - job.asked_s) for job, _ in batch]
-        for row, (job, tokens) in enumerate(batch):
-            # A copy, lest one kept vector keep its whole batch in memory.
-            encoding = Encoding(
-                vector=vectors[row].copy(),
-                tokens=len(tokens.ids),
-                truncated=tokens.truncated,
-                queue_ms=queue_ms[row],
-                encode_ms=encode_ms,
-            )
-            self._answer(job.waiting, partial(job.then, encoding))
-        report = BatchReport(
-            texts=len(batch),
-            tokens=sum(len(tokens.ids) for _, tokens in batch),
-            queue_ms=max(queue_ms),
-            encode_ms=encode_ms,
-        )
-        self._tell(self._hook.on_batch, report)
+        taken, held = self._texts.take(first, self._jobs)
+        for batch in self._texts.batches(taken):
+            for job, encoding in self._texts.encoded(batch):
+                self._answer(job.waiting, partial(job.then, encoding))
         return held
-
-    def _gather(self, first: _TextJob) -> tuple[list[tuple[_TextJob, Tokens]], _Job | None]:
-        """The texts that run with `first`, and the job that was taken and is not among them."""
-        batch: list[tuple[_TextJob, Tokens]] = []
-        width = 0
-        job: _Job | None = first
-        while isinstance(job, _TextJob):
-            tokens = self._tokens(job)
-            if tokens is not None:
-                width = max(width, len(tokens.ids))
-                if batch and width * (len(batch) + 1) > self._max_batch_tokens:
-                    return batch, job
-                batch.append((job, tokens))
-                if not self._encoder.together:
-                    return batch, None
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                job = None
-        return batch, job
-
-    def _tokens(self, job: _TextJob) -> Tokens | None:
-        """The job's tokens; None if its caller left, or is told here that there are none."""
-        if job.waiting.cancelled():
-            self._tell(self._hook.on_skipped)
-            return None
-        if job.tokens is None:
-            try:
-                job.tokens = self._encoder.tokenize(job.text)
-            except Exception as exc:  # noqa: BLE001 - supervises the thread: the caller gets it
-                self._tell(_settle, job.waiting, None, exc)
-        return job.tokens
 
     def _do(self, job: _WorkJob) -> None:
         """Do a work, and tell whoever waits for it."""
@@ -311,9 +381,9 @@ class Batcher:
         try:
             result = work()
         except Exception as exc:  # noqa: BLE001 - supervises the thread: the caller gets the fault
-            self._tell(_settle, waiting, None, exc)
+            self._tell(settle, waiting, None, exc)
         else:
-            self._tell(_settle, waiting, result, None)
+            self._tell(settle, waiting, result, None)
 
     def _tell(self, call: Callable[..., None], *args: Any) -> None:
         """Have `call` run on the event loop's thread."""
@@ -328,12 +398,12 @@ class Batcher:
         while not self._jobs.empty():
             job = self._jobs.get_nowait()
             if not isinstance(job, _Last) and job.waiting is not None:
-                _settle(job.waiting, None, EncoderError("closed"))
+                settle(job.waiting, None, EncoderError("closed"))
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
 
-def _settle(waiting: asyncio.Future[Any], result: Any, fault: Exception | None) -> None:
+def settle(waiting: asyncio.Future[Any], result: Any, fault: Exception | None) -> None:
     """Answer a caller, unless it left meanwhile."""
     if waiting.done():
         return

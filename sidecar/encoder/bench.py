@@ -9,13 +9,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import numpy as np
 
 from sidecar.encoder.batcher import Batcher
 from sidecar.encoder.bundle import PRECISIONS, Bundle, EncoderConfig, Precision
+from sidecar.encoder.loadbench import Cell, Load, grid, grid_table, load_table, loaded
 from sidecar.encoder.onnx import OnnxEncoder, feed
 from sidecar.encoder.probe import Probe
 
@@ -56,6 +57,8 @@ class Figures:
     """One precision on one device.
 
     Attributes:
+        load: What it bears.
+        grid: By batch size and length; empty on a CPU.
         latency: At idle.
         texts_per_s: By batch size, questions of 8 to 24 tokens.
         cosine_min: Least cosine to fp32 on the CPU, over the bench's and the probe's texts.
@@ -71,9 +74,11 @@ class Figures:
     cosine_min: float
     cosine_mean: float
     company_cosine_min: float
+    load: Load
+    grid: Sequence[Cell]
 
 
-async def measure(bundle: str, device: str, precision: str) -> list[Figures]:
+async def measure(bundle: str, device: str, precision: str, threads: int = 1) -> list[Figures]:
     """Figures of `precision`, or of each that is in the bundle and runs on `device`.
 
     Raises:
@@ -84,7 +89,8 @@ async def measure(bundle: str, device: str, precision: str) -> list[Figures]:
     texts = [*Probe.read().texts, *questions(64)]
     expected = exact.encode(texts).vectors  # (n, dim)
     figures = []
-    for config in _configs(bundle, device, precision):
+    for each in _configs(bundle, device, precision):
+        config = replace(each, threads=threads)
         encoder = OnnxEncoder.load(config)
         cosines = np.sum(encoder.encode(texts).vectors * expected, axis=1)  # (n,)
         figures.append(
@@ -96,12 +102,14 @@ async def measure(bundle: str, device: str, precision: str) -> list[Figures]:
                 cosine_min=float(cosines.min()),
                 cosine_mean=float(cosines.mean()),
                 company_cosine_min=_in_company(encoder),
+                load=await loaded(encoder, config),
+                grid=[] if encoder.device == "cpu" else grid(encoder),
             )
         )
     return figures
 
 
-def table(figures: Sequence[Figures]) -> Iterator[str]:
+def table(figures: Sequence[Figures], peak_tera_ops: float = 0.0) -> Iterator[str]:
     """The figures as lines of Markdown."""
     yield "| precision | device | text | tokens | session ms | encode ms | batcher ms | ratio |"
     yield "|---|---|---|---:|---:|---:|---:|---:|"
@@ -122,6 +130,12 @@ def table(figures: Sequence[Figures]) -> Iterator[str]:
             f"| {row.precision} | {rates} | {row.cosine_min:.4f} | {row.cosine_mean:.4f} "
             f"| {row.company_cosine_min:.4f} |"
         )
+    yield ""
+    yield from load_table([row.load for row in figures])
+    for row in figures:
+        if row.grid:
+            yield ""
+            yield from grid_table(row.grid, peak_tera_ops)
 
 
 def questions(count: int) -> list[str]:

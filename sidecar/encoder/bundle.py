@@ -57,7 +57,8 @@ class EncoderConfig:
         bundle: Folder of the bundle; empty means `.sidecar/encoder`.
         device: Where to run; `auto` takes CUDA if this onnxruntime has it, else the CPU.
         precision: Of the weights; `auto` is int8 on the CPU and fp16 on a GPU.
-        threads: Of one run on the CPU.
+        threads: That encode on the CPU; 0 is half of what this process may use, at most 8. In int8
+            each takes texts of its own (`encoder.lanes`), in float they share a run.
         max_tokens: Longest text that is encoded whole, special tokens included.
         max_batch_tokens: Padded tokens that one run may hold.
         max_queue: Works that may wait for the encoder's thread.
@@ -69,9 +70,8 @@ class EncoderConfig:
     bundle: str = ""
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = "auto"
     precision: Literal["auto", "int8", "fp16", "fp32"] = "auto"
-    # Chosen: the sidecar shares its pod with an application, and a short question gains nothing
-    # from two. Measured: int8, 13 tokens: 0.88 ms on one thread, 1.19 on two.
-    threads: int = 1
+    # Chosen: the sidecar shares its pod with an application.
+    threads: int = 0
     # Source: the window that the weights were trained and published with.
     max_tokens: int = WINDOW_TOKENS
     # Chosen: 16 full windows, or some 250 short questions; a GPU's run stays in milliseconds.
@@ -84,8 +84,8 @@ class EncoderConfig:
             raise ValueError(f"device must be auto, cpu, cuda or tensorrt, is {self.device!r}")
         if self.precision not in ("auto", *PRECISIONS):
             raise ValueError(f"precision must be auto, int8, fp16 or fp32, is {self.precision!r}")
-        if not 1 <= self.threads <= 64:  # noqa: PLR2004 - more threads than any pod is given
-            raise ValueError(f"threads must lie in 1 to 64, is {self.threads}")
+        if not 0 <= self.threads <= 64:  # noqa: PLR2004 - more threads than any pod is given
+            raise ValueError(f"threads must lie in 0 to 64, is {self.threads}")
         if not 8 <= self.max_tokens <= WINDOW_TOKENS:  # noqa: PLR2004 - a few words must fit
             raise ValueError(
                 f"max_tokens must lie in 8 to {WINDOW_TOKENS}, the model's window, is "

@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+import uvloop
+
 from sidecar.encoder.bundle import Bundle, EncoderConfig
 from sidecar.errors import EncoderError
 
@@ -43,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "bench":
             verb.add_argument("--device", default="auto", help="auto, cpu, cuda or tensorrt")
             verb.add_argument("--precision", default="", help="int8, fp16 or fp32; default: each")
+            verb.add_argument("--threads", type=int, default=1, help="that encode (default 1)")
+            verb.add_argument(
+                "--peak-tera-ops",
+                type=float,
+                default=0.0,
+                metavar="N",
+                help="the card's own limit at this precision, to tell what share of it is had",
+            )
             verb.add_argument("--json", type=Path, metavar="OUT", help="write the figures here")
 
 
@@ -106,11 +116,13 @@ def _bench(args: argparse.Namespace) -> int:
     from sidecar.encoder import bench  # noqa: PLC0415 - onnxruntime, here only
 
     try:
-        figures = asyncio.run(bench.measure(args.bundle, args.device, args.precision))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as it is served
+            measuring = bench.measure(args.bundle, args.device, args.precision, args.threads)
+            figures = runner.run(measuring)
     except (EncoderError, ValueError) as fault:
         _say(str(fault))
         return FAILED
-    for line in bench.table(figures):
+    for line in bench.table(figures, args.peak_tera_ops):
         _say(line)
     if args.json:
         rows = [asdict(row) for row in figures]

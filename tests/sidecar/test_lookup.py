@@ -57,7 +57,7 @@ class FakeEncoder:
         self._hangs = hangs
         self._cut = cut
 
-    async def encode(self, text: str, then: Callable[[Encoding], T]) -> T:
+    async def encode(self, text: str, then: Callable[[Encoding], T], scope: bytes = b"") -> T:
         if self._fails:
             raise EncoderError("no session")
         if self._hangs:

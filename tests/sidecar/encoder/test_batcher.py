@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.encoder.batcher import Batcher, BatchReport
+from sidecar.encoder.batcher import MAX_TAKEN_TOKENS, Batcher, BatchReport
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoding, Tokens, Vectors
 from sidecar.errors import EncoderError
@@ -128,7 +129,7 @@ def with_batcher(
 )
 @settings(max_examples=40, deadline=None)
 def test_each_caller_gets_the_vector_of_its_own_text(texts: list[str], together: bool) -> None:  # noqa: FBT001 - Hypothesis hands it over
-    """Whatever the batch, within its budget of padded tokens, and in the order of asking."""
+    """Whatever the batch, within its budget of padded tokens, and the shortest first."""
     encoder, hook = FakeEncoder(together=together), FakeHook()
 
     async def scene(batcher: Batcher) -> None:
@@ -140,7 +141,7 @@ def test_each_caller_gets_the_vector_of_its_own_text(texts: list[str], together:
 
     with_batcher(encoder, scene, hook=hook)
     lengths = [length for batch in encoder.batches for length in batch]
-    assert lengths == [min(8, len(text)) for text in texts]
+    assert lengths == sorted(min(8, len(text)) for text in texts)
     assert all(max(batch) * len(batch) <= 16 for batch in encoder.batches)
     assert encoder.threads == {"encoder"}
     assert sum(report.texts for report in hook.reports) == len(texts)
@@ -209,7 +210,7 @@ def test_a_fault_in_then_goes_to_its_caller_alone() -> None:
         assert isinstance(untokenised, EncoderError)
 
     with_batcher(encoder, scene)
-    assert encoder.batches == [(4, 3, 4)]
+    assert encoder.batches == [(3, 4, 4)]
 
 
 def test_stop_iteration_in_then_is_a_fault_like_any_other() -> None:
@@ -309,9 +310,50 @@ async def test_closing_does_what_was_queued_and_refuses_what_comes_later() -> No
     await batcher.close()
 
 
+def test_a_question_does_not_wait_for_a_page_that_came_before_it() -> None:
+    """Of what waits together the shortest is run first; what comes later waits for all of it."""
+    encoder = FakeEncoder(together=False)
+    answered: list[str] = []
+
+    def note(text: str, _encoding: Encoding) -> None:
+        answered.append(text)
+
+    async def scene(batcher: Batcher) -> None:
+        gate = Gate()
+        await gate.shut(batcher)
+        texts = ("a page of", "a line", "abc")
+        asked = await queued(
+            batcher,
+            *(batcher.encode(text, partial(note, text)) for text in texts),
+        )
+        gate.open()
+        await asyncio.gather(*asked)
+
+    with_batcher(encoder, scene)
+    assert answered == ["abc", "a line", "a page of"]
+
+
+def test_no_more_is_taken_at_a_time_than_is_soon_done() -> None:
+    """Beyond `MAX_TAKEN_TOKENS` a text waits for its turn, however short it is."""
+    encoder = FakeEncoder(together=False)
+
+    async def scene(batcher: Batcher) -> None:
+        gate = Gate()
+        await gate.shut(batcher)
+        pages = [batcher.encode("a page of", seen) for _ in range(MAX_TAKEN_TOKENS // 8)]
+        asked = await queued(batcher, *pages, batcher.encode("abc", seen))
+        gate.open()
+        await asyncio.gather(*asked)
+
+    with_batcher(encoder, scene)
+    assert encoder.batches[-1] == (3,)
+    assert len(encoder.batches) == MAX_TAKEN_TOKENS // 8 + 1
+
+
 async def test_times_are_told_by_the_clock_that_was_handed_in() -> None:
     """Waiting and encoding, in milliseconds, to the caller and to the hook."""
-    ticks = iter([0.0, 0.5, 0.75])  # asked, begun, ended
+    # Asked; begun and ended to make tokens of it; begun and ended to run it.
+    ticks = iter([0.0, 0.5, 0.625, 0.625, 0.75])
     hook = FakeHook()
     batcher = Batcher(FakeEncoder(), SMALL, hook=hook, clock=lambda: next(ticks))
     batcher.start()

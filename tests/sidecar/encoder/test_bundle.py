@@ -108,7 +108,7 @@ def test_identity_tells_apart_whatever_changes_a_vector() -> None:
     [
         pytest.param("device", "tpu", id="device"),
         pytest.param("precision", "int4", id="precision"),
-        pytest.param("threads", 0, id="no-threads"),
+        pytest.param("threads", -1, id="no-threads"),
         pytest.param("max_tokens", 512, id="beyond-the-window"),
         pytest.param("max_batch_tokens", 255, id="batch-below-one-text"),
         pytest.param("max_queue", 0, id="no-queue"),
