@@ -27,7 +27,8 @@ check: .venv/dev.stamp
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-bench: .venv/dev.stamp ## Measure each hop, the encoder, and both kinds of hit against their baselines
+bench: .venv/dev.stamp ## Measure each path beside bare servers (BENCH=--peers: and other gateways), the encoder, each hop
+	$(PY) -m loadtest bench --against loadtest/results/bench.json $(BENCH)
 	$(PY) -m sidecar encoder bench
 	$(PY) -m loadtest hops
 

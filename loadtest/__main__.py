@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtest import (
+    bench,
     budget,
     coldstart,
     faults,
@@ -117,6 +118,12 @@ _VERBS: Final = {
         help="two replicas, one of them slow: balancing and hedging beside neither",
         add_arguments=tail.add_arguments,
         report=tail.report,
+    ),
+    "bench": Verb(
+        help="each path beside bare servers and other gateways: cost, rate, latency, memory",
+        add_arguments=bench.add_arguments,
+        report=bench.report,
+        asks_another=False,
     ),
     "hops": Verb(
         help="time of each hop of misses and hits, beside a bare handler and a bare proxy",

@@ -1,7 +1,7 @@
 """What the sidecar is held against: a bare handler and a bare reverse proxy, in their own process.
 
 `POST /handler` reads the whole body and returns the bytes of a file; `POST /proxy` passes body and
-answer on, as plainly as aiohttp can.
+answer on, whole, and `POST /relay` as it comes, as plainly as aiohttp can.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from loadtest.provider import serve
 
 
 class Baseline:
-    """Both handlers."""
+    """The handlers."""
 
     def __init__(self, body: bytes, upstream_url: str) -> None:
         self._body = body
@@ -32,6 +32,7 @@ class Baseline:
         app = web.Application()
         app.router.add_post("/handler", self._handler)
         app.router.add_post("/proxy", self._proxy)
+        app.router.add_post("/relay", self._relay)
         app.router.add_get("/ready", self._ready)
         app.cleanup_ctx.append(self._session)
         return app
@@ -58,6 +59,21 @@ class Baseline:
                 body=await upstream.read(),
                 content_type=upstream.content_type,
             )
+
+    async def _relay(self, request: web.Request) -> web.StreamResponse:
+        assert self._http is not None  # noqa: S101 - the cleanup context opened it
+        headers = {"content-type": "application/json"}
+        async with self._http.post(
+            self._upstream_url, data=await request.read(), headers=headers
+        ) as upstream:
+            response = web.StreamResponse(
+                status=upstream.status, headers={"content-type": upstream.content_type}
+            )
+            await response.prepare(request)
+            async for piece in upstream.content.iter_any():
+                await response.write(piece)
+            await response.write_eof()
+            return response
 
 
 def main() -> None:

@@ -12,11 +12,19 @@ from router.decision import Decision
 from router.pricing import cost
 from router.tiers import Ladder
 from sidecar import __version__, answer, chat
+from sidecar.again import Again
 from sidecar.degraded import MODEL
 from sidecar.ledger import Ledger
 from sidecar.outcome import Attempt, Outcome
 from sidecar.trace import trace
-from sidecar.traffic.record import AttemptRecord, Record, RequestRecord, packed_vector
+from sidecar.traffic.record import (
+    AgainRecord,
+    AttemptRecord,
+    Pattern,
+    Record,
+    RequestRecord,
+    packed_vector,
+)
 
 _EIGHT_PLACES: Final = Decimal("0.00000001")
 
@@ -27,7 +35,7 @@ MAX_REASON: Final = 512
 class Log(Protocol):
     """Where records go. Never raises, never waits."""
 
-    def put(self, record: Record) -> None:
+    def put(self, record: Record | AgainRecord) -> None:
         """Take one record."""
         ...
 
@@ -251,6 +259,21 @@ class Accounting:
             self._logger.info("guardrail", extra={"facts": facts})
         if ledger.ruling.writes:
             self._log.put(self._record(ledger, spent, saved))
+
+    def pattern(self, ledger: Ledger) -> Pattern:
+        """What its record has in common with those of all that are like it."""
+        return Pattern(self._record(ledger, self.cost_usd(ledger), self.saved_usd(ledger)))
+
+    def close_again(self, ledger: Ledger, again: Again) -> None:
+        """As `close`, of a hit that was given before."""
+        ledger.is_closed, inquiry = True, ledger.inquiry
+        self._meter.request(ledger, tiers=self._ladder.names, saved_usd=again.saved_usd)
+        total_ms, overhead_ms = inquiry.watch.total_ms(), inquiry.watch.overhead_ms()
+        self._log.put(
+            AgainRecord(
+                again.pattern, inquiry.request_id, inquiry.received_at, total_ms, overhead_ms
+            )
+        )
 
     def _record(self, ledger: Ledger, spent: Decimal, saved: Decimal) -> RequestRecord:
         inquiry, request = ledger.inquiry, ledger.inquiry.request

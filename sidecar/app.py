@@ -30,6 +30,7 @@ from sidecar.web.drift_api import DriftApi
 from sidecar.web.drills import Drills
 from sidecar.web.feedback_api import FeedbackApi, Listener
 from sidecar.web.fragments_api import FragmentsApi
+from sidecar.web.given import Givens
 from sidecar.web.health import OperatorPlane, Readiness
 from sidecar.web.listen import Door, MainLoop, ThreadedDoor, drain
 from sidecar.web.middleware import double_talk_refused, errors_told, pages_kept_out
@@ -182,9 +183,14 @@ async def _open_data_plane(
             log_level=config.telemetry.log_level,
             logger=lasting.logger,
         )
-    app = data_plane(config, sidecar, lasting)
-    most = room_for_connections(config.server.max_connections)
-    door = Door(app, config.server.host, config.server.port, max_connections=most)
+    givens = Givens(sidecar.pipeline, lasting.admission)
+    door = Door(
+        data_plane(config, sidecar, lasting, givens=givens),
+        config.server.host,
+        config.server.port,
+        max_connections=room_for_connections(config.server.max_connections),
+        givens=givens,
+    )
     port = await door.open()
     stack.push_async_callback(door.close)
     return port, door
@@ -198,9 +204,16 @@ async def _open_encoder(lasting: Lasting) -> None:
 
 
 def data_plane(
-    config: Config, sidecar: Sidecar, lasting: Lasting, around: Middleware | None = None
+    config: Config,
+    sidecar: Sidecar,
+    lasting: Lasting,
+    around: Middleware | None = None,
+    givens: Givens | None = None,
 ) -> web.Application:
-    """The application that callers speak to, with one middleware more `around` the others."""
+    """The application that callers speak to, with one middleware more `around` the others.
+
+    What it gives that may be given again is kept in `givens`.
+    """
     drills = Drills(config.server.admin_token, lasting.logger)
     fragments_api = FragmentsApi(
         pipeline=sidecar.pipeline,
@@ -213,6 +226,7 @@ def data_plane(
         admission=lasting.admission,
         request_timeout_s=config.server.request_timeout_s,
         drills=drills,
+        givens=givens,
     )
     feedback_api = FeedbackApi(
         admission=lasting.admission,

@@ -30,6 +30,7 @@ from router.policy import ShadowTiers
 from router.tiers import Ladder
 from sidecar import answer
 from sidecar.accounting import Accounting
+from sidecar.again import Again, may_be_given_again
 from sidecar.coalesce import Coalesce, Flight
 from sidecar.deadline import Deadline
 from sidecar.degraded import StaticAnswers, static_body
@@ -160,6 +161,41 @@ class Pipeline:
         except asyncio.CancelledError:
             self._fail(ledger, CALLER_LEFT_STATUS, CALLER_LEFT)
             raise
+
+    def again_of(self, ledger: Ledger) -> Again:
+        """What it takes to give `ledger`'s hit again, see `may_be_given_again`."""
+        return Again(
+            ledger=ledger,
+            pipeline=self,
+            version=self.router.version,
+            epoch=self.keeper.epochs.now,
+            saved_usd=self.accounting.saved_usd(ledger),
+            pattern=self.accounting.pattern(ledger),
+        )
+
+    def again(
+        self, again: Again, request_id: str, received_at: float, watch: Stopwatch
+    ) -> Ledger | None:
+        """The account of the same request, come again, with the same hit; None: look anew.
+
+        What the request says is known, and what the config makes of it; all that may change from
+        one instant to the next is asked for here, in the order of `serve`.
+        """
+        aim, was = again.ledger.aim, again.ledger
+        assert aim is not None  # noqa: S101 - nothing is found without an aim
+        is_same = again.pipeline is self and again.version == self.router.version
+        if not is_same or again.epoch != self.keeper.epochs.now:
+            return None
+        if self.rulings(was.inquiry.caller.tenant).switches:
+            return None
+        hit = self.lookup.exact(aim.keys, aim.permit, received_at)
+        if hit is None or was.hit is None or hit.entry is not was.hit.entry:
+            return None
+        watch.add("exact", watch.total_ms())
+        ledger = again.account(request_id, received_at, watch)
+        if ledger.teaches:
+            self.overseer.served(ledger, self.asking)
+        return ledger
 
     def aim(self, inquiry: Inquiry) -> Aim:
         """Which tiers may take it, what the cache may do, and under which keys.
@@ -399,7 +435,8 @@ class Pipeline:
         ledger.cache = cache or ("hit-exact" if hit.kind == "exact" else "hit-semantic")
         now_at = int(ledger.inquiry.received_at)
         body = answer.replayed_body(hit.entry.body, answer.fresh_id(), now_at)
-        return self.replies.whole(ledger, body)
+        reply = self.replies.whole(ledger, body)
+        return replace(reply, again=ledger) if may_be_given_again(ledger) else reply
 
     def _asking(self, ledger: Ledger) -> Asking:
         """Who may be asked behind the caller's back: nobody whom he may not be answered by."""

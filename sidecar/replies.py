@@ -30,12 +30,14 @@ class Reply:
         body: The JSON; None for a stream.
         events: The payloads of a stream's events; None if whole. May raise SidecarError midway.
         close: To be called once, when the last byte is out or the caller has gone.
+        again: The account of a hit that the same bytes may be given again.
     """
 
     headers: Mapping[str, str]
     close: Callable[[], None]
     body: bytes | None = None
     events: AsyncGenerator[bytes, None] | None = None
+    again: Ledger | None = None
 
 
 class Replies:

@@ -125,6 +125,12 @@ class Admission:
         """Requests that wait for a place."""
         return self._places.line.length(priority)
 
+    def has_room(self, caller: Caller, asked: Priority | None) -> bool:
+        """A request would get a place at once; nobody's are counted by the minute."""
+        priority: Priority = "batch" if asked == "batch" else caller.priority
+        is_counted = caller.tenant in self.rates.limited
+        return not is_counted and self._places.has_room(caller, priority)
+
     async def place(self, caller: Caller, asked: Priority | None, deadline: Deadline) -> Place:
         """A place, now or when one comes free; the request counts as one of its tenant's.
 

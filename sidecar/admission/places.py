@@ -49,6 +49,10 @@ class Places:
         self._take(caller.tenant, priority)
         return Place(self, caller.tenant, priority)
 
+    def has_room(self, caller: Caller, priority: Priority) -> bool:
+        """`find` would give one."""
+        return self._has_room(caller.tenant, caller.max_in_flight, priority)
+
     async def wait(
         self, caller: Caller, priority: Priority, budget_s: float
     ) -> tuple[Place, float]:

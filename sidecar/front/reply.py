@@ -7,53 +7,16 @@ that decide nothing are left out; one that nobody has thought of is in it, and c
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
 
 from sidecar import answer, streams
-from sidecar.front.table import KEY_BYTES
 
 KEY_HEADER: Final = "sidecar-front"
 """In which a front tells the owner the request's key; it lets none of a caller's through."""
-
-IDLE_HEADERS: Final = frozenset(
-    {
-        "accept",
-        "accept-encoding",
-        "accept-language",
-        "baggage",
-        "connection",
-        "content-length",
-        "host",
-        "keep-alive",
-        "sentry-trace",
-        "traceparent",
-        "tracestate",
-        "user-agent",
-    }
-)
-"""Read by nobody who decides what a hit says: the server's own, and those passed on upstream. None
-begins with `x-`, for rules may look at each of those."""
-
-
-def request_key(headers: Mapping[str, str], body: bytes, secret: bytes) -> bytes:
-    """The key of a request to `/v1/chat/completions`; `secret` is this run's own, 32 bytes."""
-    named = ((name.lower(), value) for name, value in headers.items())
-    told = sorted(pair for pair in named if pair[0] not in IDLE_HEADERS)
-    # `repr` escapes what might pass for the end of a value, and is plain ASCII but for letters.
-    digest = blake2b(f"{told!r}\n".encode(), key=secret, digest_size=KEY_BYTES)
-    digest.update(body)
-    return digest.digest()
-
-
-def fresh_request_id() -> str:
-    """As in `web.openai_api`."""
-    return f"req-{random.getrandbits(96):024x}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,17 +23,16 @@ import uvloop
 from aiohttp import web
 
 from sidecar.front.relay import Relay
-from sidecar.front.reply import KEY_HEADER, Kept, fresh_request_id, request_key
+from sidecar.front.reply import KEY_HEADER, Kept
 from sidecar.front.served import Batch, Served
 from sidecar.front.table import Found, Reader
 from sidecar.telemetry.logs import TelemetryConfig, configure
 from sidecar.web.bodies import read_body
 from sidecar.web.connections import room_for_connections, taken
+from sidecar.web.heads import CHAT, fresh_request_id, request_key
 from sidecar.web.listen import SocketDoor, drain
 from sidecar.web.middleware import double_talk_refused, errors_told, pages_kept_out
 from sidecar.web.sse import DONE, STREAM_HEADERS, event
-
-CHAT: Final = "/v1/chat/completions"
 
 MAX_LOOKED_UP_BYTES: Final = 64 * 1024
 """Chosen: a longer body is sent on as it comes in, so that a front holds little of anybody's."""

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from sidecar.encoder.batcher import BatchReport
 from sidecar.ledger import Ledger
 from sidecar.outcome import Attempt, Outcome
+from sidecar.telemetry.tallies import Spread, Tally
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -56,22 +57,22 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter(
+        self._requests = Tally(
             "sidecar_requests",
             "Requests that are over",
             ["cache", "tier", "status", "stream"],
             registry=registry,
         )
-        self._misses = Counter(
+        self._misses = Tally(
             "sidecar_misses", "Misses of the semantic tier by reason", ["reason"], registry=registry
         )
-        self._coalesced = Counter(
+        self._coalesced = Tally(
             "sidecar_coalesced",
             "Requests answered by another one's climb, by what made them alike",
             ["by"],
             registry=registry,
         )
-        self._errors = Counter(
+        self._errors = Tally(
             "sidecar_errors", "Requests that ended in an error", ["error"], registry=registry
         )
         self._similarity = Histogram(
@@ -85,42 +86,40 @@ class Metrics:
             "Sum of the calibrated risks of semantic hits: the false hits to be expected",
             registry=registry,
         )
-        self._latency = Histogram(
+        self._latency = Spread(
             "sidecar_request_seconds",
             "First byte read to last byte written",
-            ["cache"],
-            buckets=_SECONDS,
+            "cache",
+            _SECONDS,
             registry=registry,
         )
-        self._overhead = Histogram(
+        self._overhead = Spread(
             "sidecar_overhead_seconds",
             "Our own share of it, upstreams excluded",
-            ["cache"],
-            buckets=_SECONDS,
+            "cache",
+            _SECONDS,
             registry=registry,
         )
-        self._hops = Histogram(
-            "sidecar_hop_seconds", "Each hop", ["hop"], buckets=_SECONDS, registry=registry
-        )
-        self._cost = Counter("sidecar_cost_usd", "Dollars spent", ["tier"], registry=registry)
-        self._saved = Counter(
+        self._hops = Spread("sidecar_hop_seconds", "Each hop", "hop", _SECONDS, registry=registry)
+        self._cost = Tally("sidecar_cost_usd", "Dollars spent", ["tier"], registry=registry)
+        self._saved = Tally(
             "sidecar_saved_usd", "Dollars saved against the top tier", registry=registry
         )
-        self._overspent = Counter(
+        self._overspent = Tally(
             "sidecar_overspent_usd",
             "Dollars that escalations cost beyond the top tier alone",
             registry=registry,
         )
-        self._tokens = Counter(
+        self._tokens = Tally(
             "sidecar_tokens", "Tokens billed", ["tier", "direction"], registry=registry
         )
-        self._attempts = Counter(
+        self._attempts = Tally(
             "sidecar_attempts", "Calls upstream", ["tier", "outcome"], registry=registry
         )
-        self._escalations = Counter(
+        self._escalations = Tally(
             "sidecar_escalations", "Steps to a higher tier", registry=registry
         )
-        self._decisions = Counter(
+        self._decisions = Tally(
             "sidecar_decisions", "Entry tiers by reason", ["tier", "reason"], registry=registry
         )
         self._dropped = Counter(
@@ -185,7 +184,7 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        self._degraded = Counter(
+        self._degraded = Tally(
             "sidecar_degraded", "Answers by who stood in for whom", ["mode"], registry=registry
         )
         self._violations = Counter(
@@ -194,7 +193,7 @@ class Metrics:
             ["rule"],
             registry=registry,
         )
-        self._rules = Counter(
+        self._rules = Tally(
             "sidecar_router_rules",
             "Requests by the rule that routes them",
             ["rule"],
@@ -299,30 +298,30 @@ class Metrics:
         watch, stream = ledger.inquiry.watch, str(ledger.inquiry.request.stream).lower()
         served = ledger.outcome.served.place if ledger.outcome is not None else None
         tier = ledger.hit.entry.tier if ledger.hit else "" if served is None else tiers[served]
-        self._requests.labels(ledger.cache, tier, str(ledger.status), stream).inc()
-        self._latency.labels(ledger.cache).observe(watch.total_ms() / 1e3)
-        self._overhead.labels(ledger.cache).observe(watch.overhead_ms() / 1e3)
+        self._requests.add(ledger.cache, tier, str(ledger.status), stream)
+        self._latency.see(ledger.cache, watch.total_ms() / 1e3)
+        self._overhead.see(ledger.cache, watch.overhead_ms() / 1e3)
         for hop, spent_ms in watch.hops_ms.items():
-            self._hops.labels(hop).observe(spent_ms / 1e3)
+            self._hops.see(hop, spent_ms / 1e3)
         if ledger.error:
-            self._errors.labels(ledger.error).inc()
+            self._errors.add(ledger.error)
         if ledger.miss is not None:
-            self._misses.labels(ledger.miss.reason.value).inc()
+            self._misses.add(ledger.miss.reason.value)
         if ledger.cache == "coalesced":
-            self._coalesced.labels("key" if ledger.hit is None else "meaning").inc()
+            self._coalesced.add("key" if ledger.hit is None else "meaning")
         if ledger.aim is not None and ledger.aim.rule:
-            self._rules.labels(ledger.aim.rule).inc()
+            self._rules.add(ledger.aim.rule)
         self._broke(ledger)
         if ledger.hit is not None and ledger.hit.kind == "semantic":
             self._similarity.observe(ledger.hit.similarity)
             self._risk.inc(ledger.hit.risk)
         if ledger.degraded:
-            self._degraded.labels(ledger.degraded).inc()
+            self._degraded.add(ledger.degraded)
         if ledger.outcome is not None and ledger.pays:
             self._climbed(ledger.outcome, tiers)
         elif ledger.outcome is None:
             self._called(ledger.attempts, tiers)
-        (self._saved if saved_usd >= 0 else self._overspent).inc(abs(float(saved_usd)))
+        (self._saved if saved_usd >= 0 else self._overspent).add(amount=abs(float(saved_usd)))
 
     def _broke(self, ledger: Ledger) -> None:
         if ledger.refused_by:
@@ -333,17 +332,17 @@ class Metrics:
                 self._violations.labels(attempt.violation.rule).inc()
 
     def _climbed(self, outcome: Outcome, tiers: Sequence[str]) -> None:
-        self._escalations.inc(outcome.escalations)
-        self._decisions.labels(tiers[outcome.decision.entry], outcome.decision.reason).inc()
+        self._escalations.add(amount=outcome.escalations)
+        self._decisions.add(tiers[outcome.decision.entry], outcome.decision.reason)
         self._called(outcome.attempts, tiers)
 
     def _called(self, attempts: Iterable[Attempt], tiers: Sequence[str]) -> None:
         for attempt in attempts:
             tier = tiers[attempt.place]
-            self._attempts.labels(tier, attempt.outcome).inc()
-            self._cost.labels(tier).inc(float(attempt.cost_usd))
-            self._tokens.labels(tier, "in").inc(attempt.tokens_in)
-            self._tokens.labels(tier, "out").inc(attempt.tokens_out)
+            self._attempts.add(tier, attempt.outcome)
+            self._cost.add(tier, amount=float(attempt.cost_usd))
+            self._tokens.add(tier, "in", amount=attempt.tokens_in)
+            self._tokens.add(tier, "out", amount=attempt.tokens_out)
 
     def feedback(self, score: float | None) -> None:
         """One piece of feedback came in."""

@@ -8,7 +8,8 @@ meaning of an old one changes, and `from_map` refuses a schema that it does not 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -213,6 +214,43 @@ class ShadowRecord:
     tokens_out: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class Pattern:
+    """What all records of one request have in common that is answered again and again alike.
+
+    Attributes:
+        record: The first of them.
+        packed: All of it but what is new each time, as the log's thread left it for the next.
+    """
+
+    record: RequestRecord
+    packed: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AgainRecord:
+    """One more of them: the fields that are new, see `RequestRecord`."""
+
+    pattern: Pattern
+    request_id: str
+    at: float
+    latency_ms: float
+    overhead_ms: float
+
+    def news(self) -> dict[str, Any]:
+        """What is new, ready for msgpack."""
+        return {
+            "request_id": self.request_id,
+            "at": self.at,
+            "latency_ms": self.latency_ms,
+            "overhead_ms": self.overhead_ms,
+        }
+
+    def whole(self) -> RequestRecord:
+        """The record that it stands for, and is written as."""
+        return replace(self.pattern.record, **self.news())
+
+
 Record = RequestRecord | FeedbackRecord | ShadowRecord
 
 _KINDS: Final[dict[str, type[RequestRecord | FeedbackRecord | ShadowRecord]]] = {
@@ -233,7 +271,16 @@ def to_map(record: Record) -> dict[str, Any]:
 
 def _shallow(record: Record | AttemptRecord) -> dict[str, Any]:
     """`dataclasses.asdict` less its deep copies: the values are about to be packed anyway."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    names, values = _FIELDS[type(record)]
+    return dict(zip(names, values(record), strict=True))
+
+
+def _fields(kind: type[Record | AttemptRecord]) -> tuple[tuple[str, ...], attrgetter[Any]]:
+    names = tuple(field.name for field in fields(kind))
+    return names, attrgetter(*names)
+
+
+_FIELDS: Final = {kind: _fields(kind) for kind in (*_KINDS.values(), AttemptRecord)}
 
 
 def from_map(values: Mapping[str, Any]) -> Record:

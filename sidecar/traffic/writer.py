@@ -20,7 +20,7 @@ import msgpack
 
 from sidecar.sealing import cipher_of
 from sidecar.traffic.reader import SUFFIX, log_files, place
-from sidecar.traffic.record import Record, RequestRecord, to_map
+from sidecar.traffic.record import AgainRecord, Record, RequestRecord, to_map
 from sidecar.traffic.redaction import Redaction
 
 MAX_QUEUED: Final = 10_000
@@ -71,6 +71,15 @@ class TrafficConfig:
         cipher_of(self.key)  # refuses what is no key
 
 
+_HEAD: Final = b"\xde" + len(to_map(RequestRecord(request_id="", at=0.0, tenant=""))).to_bytes(
+    2, "big"
+)
+"""Source: msgpack's specification, "map format": `map 16`, of as many pairs as a request has."""
+
+_HEAD_BYTES: Final = 3
+"""Source: as above; a map of up to 15 pairs has a head of one byte."""
+
+
 class Hook(Protocol):
     """Hears what the log cannot raise."""
 
@@ -88,9 +97,10 @@ class TrafficWriter:
         self._dice = dice
         self._redaction = Redaction(config.redact)
         # Appending to a deque needs no lock, and wakes nobody: the thread looks by itself.
-        self._waiting: deque[Record] = deque()
+        self._waiting: deque[Record | AgainRecord] = deque()
         self._is_over = threading.Event()
         self._cipher = cipher_of(config.key)
+        self._pack = msgpack.Packer().pack  # on the log's thread alone
         self._file: IO[bytes] | None = None
         self._place = Path(), 0  # the open file, and the records in it
         self._thread = threading.Thread(target=self._run, name="traffic-log", daemon=True)
@@ -99,9 +109,10 @@ class TrafficWriter:
         """Begin to write."""
         self._thread.start()
 
-    def put(self, record: Record) -> None:
+    def put(self, record: Record | AgainRecord) -> None:
         """Take one record; feedback is never sampled away."""
-        if isinstance(record, RequestRecord) and self._dice() >= self._config.sample:
+        is_sampled = isinstance(record, RequestRecord | AgainRecord)
+        if is_sampled and self._dice() >= self._config.sample:
             return
         if len(self._waiting) >= MAX_QUEUED:
             self._hook.dropped_record("full")
@@ -133,7 +144,7 @@ class TrafficWriter:
                 self._hook.dropped_record("disk")
             self._close_file()
 
-    def _write_one(self, record: Record) -> None:
+    def _write_one(self, record: Record | AgainRecord) -> None:
         file = self._open_file()
         try:
             packed = self._packed(record)
@@ -143,13 +154,29 @@ class TrafficWriter:
         else:
             file.write(packed)
 
-    def _packed(self, record: Record) -> bytes:
-        packed: bytes = msgpack.packb(self._redaction.applied(to_map(record)), use_bin_type=True)
+    def _packed(self, record: Record | AgainRecord) -> bytes:
+        if isinstance(record, AgainRecord):
+            packed = self._packed_again(record)
+        else:
+            packed = msgpack.packb(self._redaction.applied(to_map(record)))
         if self._cipher is not None:
             path, number = self._place
             packed = msgpack.packb(self._cipher.seal(packed, place(path, number)))
             self._place = path, number + 1
         return packed
+
+    def _packed_again(self, record: AgainRecord) -> bytes:
+        """As `_packed` of the whole of it, of which all that is not new is covered and packed once.
+
+        A map is its length and then its pairs, in any order: msgpack's specification, "map format".
+        """
+        pattern, news = record.pattern, record.news()
+        if not pattern.packed:
+            values = self._redaction.applied(to_map(pattern.record))
+            pairs = {name: value for name, value in values.items() if name not in news}
+            pattern.packed = msgpack.packb(pairs)[_HEAD_BYTES:]
+        new: bytes = self._pack(news)[1:]
+        return _HEAD + new + pattern.packed
 
     def _open_file(self) -> IO[bytes]:
         if self._file is not None and self._file.tell() >= self._config.rotate_bytes:
@@ -186,7 +213,7 @@ class TrafficWriter:
 class NoLog:
     """The log that is not written."""
 
-    def put(self, record: Record) -> None:
+    def put(self, record: Record | AgainRecord) -> None:
         """Drop it."""
 
     def start(self) -> None:

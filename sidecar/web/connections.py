@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final, cast
 
 import orjson
 from aiohttp import web
@@ -35,11 +35,17 @@ class BoundedSite(web.BaseSite):
     """Listens at an address, or on a socket that listens already; lets in `max_connections`."""
 
     def __init__(
-        self, runner: web.BaseRunner, at: tuple[str, int] | socket.socket, max_connections: int
+        self,
+        runner: web.BaseRunner,
+        at: tuple[str, int] | socket.socket,
+        max_connections: int,
+        make: Callable[[Any], asyncio.BaseProtocol] | None = None,
     ) -> None:
+        """`make` makes a connection of the server; None has the server make it."""
         super().__init__(runner, backlog=1024)
         self._at = at
         self._most = max_connections
+        self._make = make
 
     @property
     def name(self) -> str:
@@ -61,7 +67,7 @@ class BoundedSite(web.BaseSite):
         server = self._runner.server
         assert server is not None  # noqa: S101 - set up before it listens
         if len(server.connections) < self._most:
-            return server()
+            return self._make(server) if self._make is not None else server()
         return _TurnedAway()
 
 
@@ -94,9 +100,8 @@ class _TurnedAway(asyncio.Protocol):
     """One beyond the limit: told so as soon as it asks, or closed if it does not."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream socket
-        self._transport = transport
-        self._timer = asyncio.get_running_loop().call_later(_HEAR_S, transport.abort)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is a class of its own
+        self._timer = asyncio.get_running_loop().call_later(_HEAR_S, self._transport.abort)
 
     def data_received(self, _data: bytes) -> None:
         # Heard first: closed with its words unread, the caller would see a reset and no answer.

@@ -30,8 +30,8 @@ from sidecar.template import Piece, Place
 from sidecar.web import sse
 from sidecar.web.bodies import parse_object, read_body
 from sidecar.web.drills import Drills
+from sidecar.web.heads import fresh_request_id
 from sidecar.web.middleware import REQUEST_ID, error_body, json_response
-from sidecar.web.openai_api import fresh_request_id
 
 OBJECT: Final = "fragments"
 _TOLD: Final = ("cache", "tier", "model", "similarity")

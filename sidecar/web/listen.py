@@ -20,6 +20,8 @@ from aiohttp import web
 
 from sidecar.errors import ConfigError
 from sidecar.web.connections import BoundedSite
+from sidecar.web.given import Givens
+from sidecar.web.quick import quick
 
 T = TypeVar("T")
 
@@ -140,8 +142,19 @@ class Door:
         *,
         max_connections: int,
         idle_s: float = IDLE_S,
+        givens: Givens | None = None,
     ) -> None:
-        """`idle_s` is how long a connection may be without a whole request."""
+        """Set up.
+
+        Args:
+            app: What is served.
+            host: Where.
+            port: 0 takes any that is free.
+            max_connections: That stand at once.
+            idle_s: How long a connection may be without a whole request.
+            givens: What may be given before `app` is asked; None if nothing may.
+        """
+        self._givens = givens
         self._app = app
         self._host = host
         self._port = port
@@ -168,13 +181,7 @@ class Door:
             ConfigError: The address is taken or not ours.
         """
         self._runner = web.AppRunner(
-            self._app,
-            access_log=None,
-            handler_cancellation=True,
-            shutdown_timeout=1.0,
-            keepalive_timeout=self._idle_s,
-            # Packed bodies are refused: see bodies.py.
-            auto_decompress=False,
+            self._app, handler_cancellation=True, shutdown_timeout=1.0, **self._manners
         )
         await self._runner.setup()
         try:
@@ -185,9 +192,19 @@ class Door:
         address: tuple[str, int] | str = self._runner.addresses[0]
         return 0 if isinstance(address, str) else address[1]
 
+    @property
+    def _manners(self) -> dict[str, Any]:
+        """Of each connection."""
+        return {
+            "access_log": None,
+            "keepalive_timeout": self._idle_s,
+            "auto_decompress": False,  # packed bodies are refused: see bodies.py
+        }
+
     def _site(self, runner: web.AppRunner) -> web.BaseSite:
         """Where it listens."""
-        return BoundedSite(runner, (self._host, self._port), self._most)
+        make = quick(self._givens, **self._manners) if self._givens is not None else None
+        return BoundedSite(runner, (self._host, self._port), self._most, make)
 
     @property
     def connections(self) -> int:
@@ -199,6 +216,8 @@ class Door:
         """Take no more connections; those that stand are answered once more, and end."""
         assert self._runner is not None  # noqa: S101 - opened before
         self._is_leaving = True
+        if self._givens is not None:
+            self._givens.is_shut = True
         for site in list(self._runner.sites):
             await site.stop()
 

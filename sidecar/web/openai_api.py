@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +22,8 @@ from sidecar.web import sse
 from sidecar.web.bodies import read_body
 from sidecar.web.connections import taken
 from sidecar.web.drills import Drills
+from sidecar.web.given import Givens
+from sidecar.web.heads import fresh_request_id
 from sidecar.web.middleware import REQUEST_ID, json_response
 
 NOT_BUILT: Final = (
@@ -34,11 +35,6 @@ NOT_BUILT: Final = (
     "/v1/batches",
 )
 """Paths of the contract that this version refuses by name."""
-
-
-def fresh_request_id() -> str:
-    """An id that no other request has. No secret: feedback counts for the same tenant only."""
-    return f"req-{random.getrandbits(96):024x}"
 
 
 class OpenAIApi:
@@ -56,12 +52,15 @@ class OpenAIApi:
         admission: Admission,
         request_timeout_s: float,
         drills: Drills,
+        givens: Givens | None = None,
     ) -> None:
+        """`givens` holds exact hits for whoever sends the same again; None where nobody does."""
         self._pipeline = pipeline
         self._admission = admission
         self._request_timeout_s = request_timeout_s
         self._drills = drills
         self._begun_at = int(time.time())
+        self._givens = givens
 
     def routes(self) -> list[web.RouteDef]:
         """Where the handlers stand."""
@@ -103,6 +102,8 @@ class OpenAIApi:
             limits = admission.rate_headers(caller, inquiry.user)
             if limits:
                 reply = replace(reply, headers={**reply.headers, **limits})
+            elif reply.again is not None and self._givens is not None:
+                self._givens.keep(request.headers, raw, reply.again)
             return await self._answered(request, reply)
 
     async def _answered(self, request: web.Request, reply: Reply) -> web.StreamResponse:

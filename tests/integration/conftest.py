@@ -13,11 +13,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import TestServer
 
 from sidecar.app import Sidecar, data_plane
 from sidecar.assembly import Lasting, build_lasting
-from sidecar.config import parse_config
+from sidecar.config import Config, parse_config
+from sidecar.web.given import Givens
+from sidecar.web.listen import Door
 
 DEMO = """
 [cache.lookup]
@@ -67,6 +68,7 @@ class Running:
     url: str
     lasting: Lasting
     session: aiohttp.ClientSession
+    givens: Givens
 
     async def ask(
         self, content: str, headers: dict[str, str] | None = None, **fields: Any
@@ -87,6 +89,18 @@ class Running:
     async def settled(self) -> None:
         """Wait until the index holds what was kept: it follows memory a moment later."""
         await self.lasting.batcher.run(lambda: None)
+
+
+async def opened(
+    config: Config, sidecar: Sidecar, lasting: Lasting, until: AsyncExitStack
+) -> tuple[str, Givens]:
+    """The data plane's own door on any port; its root, and what it gives again."""
+    givens = Givens(sidecar.pipeline, lasting.admission)
+    app = data_plane(config, sidecar, lasting, givens=givens)
+    door = Door(app, "127.0.0.1", 0, max_connections=1_000, givens=givens)
+    port = await door.open()
+    until.push_async_callback(door.close)
+    return f"http://127.0.0.1:{port}", givens
 
 
 BUNDLE = Path(__file__).parents[2] / ".sidecar" / "encoder" / "manifest.json"
@@ -110,10 +124,9 @@ async def start() -> AsyncIterator[Start]:
             config = parse_config(told)
             lasting = await build_lasting(config, until, logging.getLogger("test"))
             sidecar = Sidecar(config, lasting, lambda: config)
-            server = TestServer(data_plane(config, sidecar, lasting))
-            await until.enter_async_context(server)
+            url, givens = await opened(config, sidecar, lasting, until)
             session = await until.enter_async_context(aiohttp.ClientSession())
-            return Running(str(server.make_url("")).rstrip("/"), lasting, session)
+            return Running(url, lasting, session, givens)
 
         yield started
         await asyncio.sleep(0)

@@ -16,17 +16,16 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from sidecar.__main__ import main
-from sidecar.app import Sidecar, data_plane, inspection
+from sidecar.app import Sidecar, inspection
 from sidecar.assembly import build_lasting
 from sidecar.config import parse_config
 from sidecar.web.admin_api import AdminApi
 from sidecar.web.listen import MainLoop, ThreadedDoor
 from sidecar.web.middleware import errors_told
 from sidecar.web.token import OperatorToken
-from tests.integration.conftest import BUNDLE, DEMO, Answer, Running
+from tests.integration.conftest import BUNDLE, DEMO, Answer, Running, opened
 
 TOKEN = "operator-secret"
 SUM, PARAPHRASE = "What is 12 plus 7?", "How much is 12 plus 7?"
@@ -88,11 +87,9 @@ async def operate() -> AsyncIterator[Operate]:
             door = ThreadedDoor(operator_plane, "127.0.0.1", 0)
             admin_port = await door.open()
             until.push_async_callback(door.close)
-            server = TestServer(data_plane(config, sidecar, lasting))
-            await until.enter_async_context(server)
+            url, givens = await opened(config, sidecar, lasting, until)
             session = await until.enter_async_context(aiohttp.ClientSession())
-            url, admin_url = str(server.make_url("")).rstrip("/"), f"http://127.0.0.1:{admin_port}"
-            return Operated(url, lasting, session, admin_url)
+            return Operated(url, lasting, session, givens, f"http://127.0.0.1:{admin_port}")
 
         yield started
 

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from sidecar.app import Sidecar, data_plane
+from sidecar.app import Sidecar
 from sidecar.assembly import build_lasting
 from sidecar.config import parse_config
 from sidecar.traffic.reader import read_folder
@@ -24,7 +24,7 @@ from sidecar.web.listen import MainLoop
 from sidecar.web.middleware import errors_told
 from sidecar.web.overrides_api import OverridesApi
 from sidecar.web.token import OperatorToken
-from tests.integration.conftest import BUNDLE, DEMO, Answer, Running
+from tests.integration.conftest import BUNDLE, DEMO, Answer, Running, opened
 
 TOKEN = "operator-secret"
 SUM, PARAPHRASE, OTHER = "What is 12 plus 7?", "How much is 12 plus 7?", "What is 40 plus 5?"
@@ -76,12 +76,11 @@ async def operate() -> AsyncIterator[Operate]:
                 token=OperatorToken(TOKEN),
             )
             operator_plane.add_routes(api.routes())
-            servers = TestServer(data_plane(config, sidecar, lasting)), TestServer(operator_plane)
-            for server in servers:
-                await until.enter_async_context(server)
+            server = await until.enter_async_context(TestServer(operator_plane))
+            url, givens = await opened(config, sidecar, lasting, until)
             session = await until.enter_async_context(aiohttp.ClientSession())
-            url, admin_url = (str(server.make_url("")).rstrip("/") for server in servers)
-            return Switched(url, lasting, session, admin_url)
+            admin_url = str(server.make_url("")).rstrip("/")
+            return Switched(url, lasting, session, givens, admin_url)
 
         yield started
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from sidecar.front.reply import Kept, request_key
+from sidecar.front.reply import Kept
+from sidecar.web.heads import request_key
 
 SECRET = bytes(32)
 HEADERS = {"Authorization": "Bearer a", "content-type": "application/json"}

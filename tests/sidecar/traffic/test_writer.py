@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import pytest
 from sidecar.errors import TrafficError
 from sidecar.sealing import AesGcm
 from sidecar.traffic.reader import log_files, read_folder
-from sidecar.traffic.record import AttemptRecord, FeedbackRecord, RequestRecord
+from sidecar.traffic.record import (
+    AgainRecord,
+    AttemptRecord,
+    FeedbackRecord,
+    Pattern,
+    Record,
+    RequestRecord,
+)
 from sidecar.traffic.writer import TrafficConfig, TrafficWriter
 
 
@@ -41,7 +49,7 @@ def request(number: int, question: str = "q") -> RequestRecord:
 
 
 def write(
-    folder: Path, records: list[RequestRecord | FeedbackRecord], dice: float = 0.0, **fields: object
+    folder: Path, records: Sequence[Record | AgainRecord], dice: float = 0.0, **fields: object
 ) -> FakeHook:
     hook = FakeHook()
     config = TrafficConfig(dir=str(folder), **fields)  # type: ignore[arg-type]
@@ -166,3 +174,15 @@ def test_a_sealed_record_does_not_open_elsewhere(tmp_path: Path) -> None:
     path.rename(tmp_path / f"other{path.suffix}")
     with pytest.raises(TrafficError, match="another key"):
         list(read_folder(tmp_path, AesGcm(KEY)))
+
+
+@pytest.mark.parametrize("redact", [(), ("email",), ("all",)], ids=["open", "covered", "dropped"])
+def test_what_is_answered_again_is_written_as_if_it_were_new(
+    tmp_path: Path, redact: tuple[str, ...]
+) -> None:
+    """A record of a pattern reads back as the whole record would, texts covered as configured."""
+    pattern = Pattern(request(1, "who is ada@example.com?"))
+    again = [AgainRecord(pattern, f"req-{n}", 10.0 + n, 0.5 + n, 0.25) for n in range(3)]
+    write(tmp_path / "again", again, redact=redact)
+    write(tmp_path / "whole", [each.whole() for each in again], redact=redact)
+    assert list(read_folder(tmp_path / "again")) == list(read_folder(tmp_path / "whole"))

@@ -1,0 +1,164 @@
+"""A generator that hardly costs anything: request bytes in, rates and latencies out.
+
+One protocol object a connection, no task, no parsing beyond where an answer ends. Closed: each
+connection asks again when it is answered. Open: requests come at their appointed times whatever
+becomes of those before, and a latency counts from the appointed time, so that a server that stalls
+cannot hide it by being asked less. Source: G. Tene, "How NOT to measure latency" (2013).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+_HEAD_END: Final = b"\r\n\r\n"
+_STREAM_END: Final = b"0\r\n\r\n"
+_LENGTH: Final = b"content-length: "
+
+
+@dataclass(slots=True, eq=False)
+class Flooded:
+    """What came of it.
+
+    Attributes:
+        latencies_s: Of each answer, to its last byte.
+        spent_s: From the first request to the last answer.
+        failed: Answers of another status than 200, and connections that broke.
+        generator_cpu_s: What asking took of this process.
+    """
+
+    latencies_s: list[float] = field(default_factory=list)
+    spent_s: float = 0.0
+    failed: int = 0
+    generator_cpu_s: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.latencies_s) / self.spent_s
+
+
+class _Asker(asyncio.Protocol):
+    """One connection; one exchange at a time."""
+
+    def __init__(self, flooded: Flooded, on_free: Callable[[_Asker], None]) -> None:
+        self._flooded = flooded
+        self._on_free = on_free
+        self._held = b""
+        self._end = -1  # of the answer; 0 where its last bytes tell it
+        self._begun_s = 0.0
+        self.is_busy = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is a class of its own
+
+    def ask(self, raw: bytes, begun_s: float) -> None:
+        """Send `raw`, which was to be sent at the instant `begun_s`."""
+        self.is_busy, self._begun_s = True, begun_s
+        self.transport.write(raw)
+
+    def data_received(self, data: bytes) -> None:
+        self._held = data = self._held + data if self._held else data
+        if self._end < 0:
+            self._end = _end_of(data)
+            if self._end < 0:
+                return
+            self._flooded.failed += not data.startswith(b"HTTP/1.1 200")
+        is_whole = len(data) >= self._end if self._end else data.endswith(_STREAM_END)
+        if is_whole:
+            self._flooded.latencies_s.append(time.perf_counter() - self._begun_s)
+            self._held, self._end, self.is_busy = b"", -1, False
+            self._on_free(self)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if self.is_busy:
+            self._flooded.failed += 1
+            self.is_busy = False
+            self._on_free(self)
+
+
+def _end_of(data: bytes) -> int:
+    """Where the answer ends; 0 if it comes in chunks, -1 if its head is not whole."""
+    head_end = data.find(_HEAD_END)
+    if head_end < 0:
+        return -1
+    head = data[:head_end].lower()
+    at = head.find(_LENGTH)
+    return 0 if at < 0 else head_end + 4 + int(head[at + len(_LENGTH) :].split(b"\r", 1)[0])
+
+
+async def _connected(
+    url: str, count: int, flooded: Flooded, on_free: Callable[[_Asker], None]
+) -> list[_Asker]:
+    parts, loop = urlsplit(url), asyncio.get_running_loop()
+    askers = []
+    for _ in range(count):
+        _, asker = await loop.create_connection(
+            lambda: _Asker(flooded, on_free), parts.hostname or "", parts.port or 0
+        )
+        askers.append(asker)
+    return askers
+
+
+async def closed(url: str, raws: Iterator[bytes], *, at_once: int, seconds: float) -> Flooded:
+    """Ask over `at_once` connections for so long, each again as soon as it is answered."""
+    flooded, done = Flooded(), asyncio.get_running_loop().create_future()
+    until_s, waiting = 0.0, 0
+
+    def on_free(asker: _Asker) -> None:
+        nonlocal waiting
+        now_s = time.perf_counter()
+        if now_s < until_s and not asker.transport.is_closing():
+            asker.ask(next(raws), now_s)
+            return
+        waiting -= 1
+        if not waiting and not done.done():
+            done.set_result(None)
+
+    askers = await _connected(url, at_once, flooded, on_free)
+    begun_s, cpu_s = time.perf_counter(), time.process_time()
+    until_s, waiting = begun_s + seconds, at_once
+    for asker in askers:
+        asker.ask(next(raws), time.perf_counter())
+    await done
+    flooded.spent_s = time.perf_counter() - begun_s
+    flooded.generator_cpu_s = time.process_time() - cpu_s
+    for asker in askers:
+        asker.transport.close()
+    return flooded
+
+
+async def opened(
+    url: str, raws: Iterator[bytes], *, per_second: float, seconds: float, at_most: int = 256
+) -> Flooded:
+    """Ask at evenly spaced instants for so long; beyond `at_most` connections requests wait."""
+    flooded, late = Flooded(), deque[float]()
+
+    def on_free(asker: _Asker) -> None:
+        if late and not asker.transport.is_closing():
+            asker.ask(next(raws), late.popleft())
+        else:
+            free.append(asker)
+
+    free = await _connected(url, at_most, flooded, on_free)
+    begun_s, cpu_s = time.perf_counter(), time.process_time()
+    for number in range(int(per_second * seconds)):
+        due_s = begun_s + number / per_second
+        if (wait_s := due_s - time.perf_counter()) > 0.0:
+            await asyncio.sleep(wait_s)
+        if free:
+            free.pop().ask(next(raws), due_s)
+        else:
+            late.append(due_s)
+    while len(free) < at_most:  # noqa: ASYNC110 - the end of a measurement
+        await asyncio.sleep(0.005)
+    flooded.spent_s = time.perf_counter() - begun_s
+    flooded.generator_cpu_s = time.process_time() - cpu_s
+    for asker in free:
+        asker.transport.close()
+    return flooded

@@ -1,0 +1,196 @@
+"""Exact hits as they were given, found again by the bytes of the request; whole answers out.
+
+What was given once is given again only if it is still what the pipeline would say: see
+`Pipeline.again`, which looks at the entry, the config, the switches, the invalidations and the room
+there is, each time anew. What is spared is reading the request and writing down the answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE
+
+from sidecar import answer, streams
+from sidecar.admission.admission import Admission
+from sidecar.again import Again
+from sidecar.ledger import Ledger
+from sidecar.pipeline import Pipeline
+from sidecar.stopwatch import Stopwatch
+from sidecar.web.heads import Heads, fresh_request_id, request_key
+from sidecar.web.sse import DONE, STREAM_HEADERS, event
+
+MAX_ASKED_BYTES: Final = 64 * 1024
+"""Chosen: longer requests are seldom the same, and are read the long way."""
+
+MAX_WEIGHT_BYTES: Final = 32 * 2**20
+"""Chosen: an eighth of what the cache itself may hold by default."""
+
+_RECORD_BYTES: Final = 4_000
+"""Chosen: an account and what hangs on it, texts apart; `tracemalloc` says 2 to 3 kB."""
+
+_TEXT_RATIO: Final = 4
+"""Chosen: a parsed body takes up to four times the bytes that it came in."""
+
+_NEW_EACH_TIME: Final = frozenset({"x-sidecar-request-id", "x-sidecar-overhead-ms", "age"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """One answer that may be given again.
+
+    Attributes:
+        again: What the pipeline needs for it.
+        head: The lines of its head that are the same each time.
+        events: Of a stream, all that comes before its last chunk, cut where the id and the time
+            belong (see `_cut`), and that last chunk; empty of a whole answer.
+        weight: Bytes of memory, roughly.
+    """
+
+    again: Again
+    head: bytes
+    events: tuple[tuple[tuple[bytes, ...], ...], dict[str, object]] | None
+    weight: int
+
+
+class Givens:
+    """Those given lately. Lives on the event loop's thread.
+
+    Attributes:
+        heads: What requests began with lately.
+        is_shut: Nothing is given any more: while the door drains, each answer is to say so.
+    """
+
+    def __init__(self, pipeline: Callable[[], Pipeline], admission: Admission) -> None:
+        """`pipeline` gives the one in force."""
+        self._pipeline = pipeline
+        self._admission = admission
+        self.heads: Final = Heads(secrets.token_bytes(32))
+        self.is_shut = False
+        self._held: OrderedDict[bytes, _Given] = OrderedDict()
+        self._weight = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def keep(self, headers: Mapping[str, str], body: bytes, ledger: Ledger) -> None:
+        """`ledger`'s hit is being given to the request with these headers and this body."""
+        if len(body) > MAX_ASKED_BYTES:
+            return
+        key = request_key(headers, body, self.heads.secret)
+        self._drop(key)
+        pipeline = self._pipeline()
+        again = pipeline.again_of(ledger)
+        assert ledger.hit is not None  # noqa: S101 - it was a hit
+        is_stream = ledger.inquiry.request.stream
+        head = _head(pipeline, ledger)
+        events = _events(pipeline, ledger) if is_stream else None
+        weight = _RECORD_BYTES + _TEXT_RATIO * len(body) + len(head)
+        weight += 8 * len(ledger.hit.entry.body) if is_stream else 0
+        self._held[key] = _Given(again, head, events, weight)
+        self._weight += weight
+        while self._weight > MAX_WEIGHT_BYTES:
+            self._drop(next(iter(self._held)))
+
+    def find(self, key: bytes) -> bytes | None:
+        """The whole answer to the request with this key; None: it is to be asked the long way."""
+        given = None if self.is_shut else self._held.get(key)
+        if given is None or not self._has_room(given.again.ledger):
+            return None
+        watch, received_at, request_id = Stopwatch(), time.time(), fresh_request_id()
+        pipeline = self._pipeline()
+        ledger = pipeline.again(given.again, request_id, received_at, watch)
+        if ledger is None:
+            self._drop(key)
+            return None
+        self._held.move_to_end(key)
+        told = _told(given, pipeline, ledger)
+        pipeline.accounting.close_again(ledger, given.again)
+        return told
+
+    def _has_room(self, ledger: Ledger) -> bool:
+        caller, options = ledger.inquiry.caller, ledger.inquiry.options
+        return self._admission.has_room(caller, options.priority)
+
+    def _drop(self, key: bytes) -> None:
+        gone = self._held.pop(key, None)
+        self._weight -= gone.weight if gone is not None else 0
+
+
+def _head(pipeline: Pipeline, ledger: Ledger) -> bytes:
+    headers = {
+        name: value
+        for name, value in pipeline.accounting.headers(ledger).items()
+        if name not in _NEW_EACH_TIME
+    }
+    if ledger.inquiry.request.stream:
+        headers |= STREAM_HEADERS
+    else:
+        headers["content-type"] = "application/json"
+    headers["server"] = SERVER_SOFTWARE
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 200 OK\r\n{lines}".encode()
+
+
+def _told(given: _Given, pipeline: Pipeline, ledger: Ledger) -> bytes:
+    inquiry, hit = ledger.inquiry, ledger.hit
+    assert hit is not None  # noqa: S101 - given again
+    answer_id, now_at = answer.fresh_id(), int(inquiry.received_at)
+    if given.events is None:
+        body = answer.replayed_body(hit.entry.body, answer_id, now_at)
+    else:
+        body = _stream(given, pipeline, ledger, answer_id.encode(), b"%d" % now_at)
+    head = b"%sx-sidecar-request-id: %s\r\nx-sidecar-overhead-ms: %.3f\r\nage: %d\r\n" % (
+        given.head,
+        inquiry.request_id.encode(),
+        inquiry.watch.overhead_ms(),
+        max(0, int(inquiry.received_at - hit.entry.created_at)),
+    )
+    return b"%sdate: %s\r\ncontent-length: %d\r\n\r\n%s" % (
+        head,
+        rfc822_formatted_time().encode(),
+        len(body),
+        body,
+    )
+
+
+def _events(
+    pipeline: Pipeline, ledger: Ledger
+) -> tuple[tuple[tuple[bytes, ...], ...], dict[str, object]]:
+    """The stream's events with holes for the id and the time, and its last chunk."""
+    assert ledger.hit is not None  # noqa: S101 - told of hits alone
+    answer_id, now_at = answer.fresh_id(), int(ledger.inquiry.received_at)
+    body = orjson.loads(answer.replayed_body(ledger.hit.entry.body, answer_id, now_at))
+    *earlier, last = streams.replayed(
+        body,
+        include_usage=ledger.inquiry.request.include_usage,
+        summary=lambda: pipeline.accounting.summary(ledger),
+    )
+    whole = b"".join(map(event, earlier))
+    cut = _cut(whole, answer_id.encode(), b'"created":%d,' % now_at)
+    return cut, orjson.loads(last)
+
+
+def _cut(whole: bytes, answer_id: bytes, created: bytes) -> tuple[tuple[bytes, ...], ...]:
+    """`whole` without the id, which nothing else can contain, nor the time that follows each id."""
+    first, *rest = whole.split(answer_id)
+    return ((first,), *(tuple(part.split(created, 1)) for part in rest))
+
+
+def _stream(
+    given: _Given, pipeline: Pipeline, ledger: Ledger, answer_id: bytes, now_at: bytes
+) -> bytes:
+    assert given.events is not None  # noqa: S101 - of a stream
+    (opening, *parts), last = given.events
+    created = b'"created":' + now_at + b","
+    filled = answer_id.join([opening[0], *(created.join(part) for part in parts)])
+    told = {**last, "id": answer_id.decode(), "created": int(now_at)}
+    told["sidecar"] = pipeline.accounting.summary(ledger)
+    return filled + event(orjson.dumps(told)) + DONE

@@ -1,0 +1,124 @@
+"""A connection's bytes in; the answer at once where it is known, else all of it to aiohttp.
+
+It is aiohttp's protocol with one step before it: a whole request that came alone, on a connection
+that waits for one, may be answered on the spot (`Givens`). Nothing else is changed, and whatever is
+not as plain as can be is not looked at here: see `heads`.
+
+Rule 1: bytes are either answered here or passed on, each once, in order.
+Rule 2: nothing is answered here while aiohttp reads or answers a request of this connection, nor
+        once it is not known any more where its next one begins.
+Rule 3: a request whose body is not there yet is held for a moment: many clients send the two
+        apart. So is one that came before aiohttp's task came round to waiting for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from sidecar.web.given import MAX_ASKED_BYTES, Givens
+from sidecar.web.heads import Head
+
+HELD_S: Final = 1.0
+"""Chosen: a body sent apart follows within milliseconds; a slow one is aiohttp's to wait for."""
+
+_LOST: Final = -1
+
+
+class Quick(RequestHandler):
+    """One connection."""
+
+    __slots__ = ("_givens", "_heads", "_held", "_owed", "_timer")
+
+    def __init__(self, server: web.Server, givens: Givens, **more: Any) -> None:
+        """`more` is aiohttp's own."""
+        super().__init__(server, loop=asyncio.get_running_loop(), **more)
+        self._givens = givens
+        self._heads = givens.heads
+        self._held = b""
+        self._owed = 0  # bytes of a body that was begun; `_LOST` if it is not known
+        self._timer: asyncio.Handle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if not data:  # aiohttp to itself: look again at what was paused
+            super().data_received(data)
+            return
+        if self._held:
+            data = self._let_go() + data
+        self._take(data, may_wait=True)
+
+    def _take(self, data: bytes, *, may_wait: bool) -> None:
+        if self._owed != 0:
+            self._pass_on(data, None)
+        elif self._is_idle():
+            self._look(data, may_wait=may_wait)
+        elif may_wait and self._is_turning():
+            self._hold(data, self._loop.call_soon(self._waited))
+        else:
+            self._pass_on(data, None)
+
+    def _look(self, data: bytes, *, may_wait: bool) -> None:
+        head = self._heads.find(data)
+        if head is None or head.asked is None or head.body_bytes > MAX_ASKED_BYTES:
+            self._pass_on(data, head)
+            return
+        missing = head.end + head.body_bytes - len(data)
+        if missing > 0 and may_wait:
+            self._hold(data, self._loop.call_later(HELD_S, self._waited))
+        elif missing or not self._answered(head, data):
+            self._pass_on(data, head)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See asyncio.Protocol."""
+        self._let_go()
+        super().connection_lost(exc)
+
+    def _is_idle(self) -> bool:
+        """Aiohttp waits for a request, and the caller takes what he is sent."""
+        waiter = self._waiter
+        is_ending = self._close or self._force_close
+        return waiter is not None and not waiter.done() and not is_ending and not self._paused
+
+    def _is_turning(self) -> bool:
+        """Aiohttp has answered, and its task has yet to come round to waiting for the next one."""
+        is_ending = self._close or self._force_close
+        is_between = self._waiter is None and not self._request_in_progress
+        return is_between and not self._messages and not is_ending
+
+    def _answered(self, head: Head, data: bytes) -> bool:
+        told = self._givens.find(head.key(data[head.end :]))
+        if told is None or self.transport is None:
+            return False
+        self.transport.write(told)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return True
+
+    def _pass_on(self, data: bytes, head: Head | None) -> None:
+        if self._owed == 0:
+            head = head or self._heads.find(data)
+            self._owed = head.end + head.body_bytes if head is not None else _LOST
+        if self._owed != _LOST:
+            self._owed = max(_LOST, self._owed - len(data))
+        super().data_received(data)
+
+    def _hold(self, data: bytes, timer: asyncio.Handle) -> None:
+        self._held, self._timer = data, timer
+
+    def _let_go(self) -> bytes:
+        if self._timer is not None:
+            self._timer.cancel()
+        held, self._held, self._timer = self._held, b"", None
+        return held
+
+    def _waited(self) -> None:
+        self._take(self._let_go(), may_wait=False)
+
+
+def quick(givens: Givens, **more: Any) -> Callable[[Any], asyncio.BaseProtocol]:
+    """What makes a server's connections; `more` is aiohttp's own."""
+    return lambda server: Quick(server, givens, **more)
