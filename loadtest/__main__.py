@@ -27,6 +27,7 @@ from loadtest import (
     storm,
     tail,
     trust,
+    wide,
 )
 from loadtest.processes import NotReady
 from loadtest.report import Report, write
@@ -123,6 +124,12 @@ _VERBS: Final = {
         help="each path beside bare servers and other gateways: cost, rate, latency, memory",
         add_arguments=bench.add_arguments,
         report=bench.report,
+        asks_another=False,
+    ),
+    "wide": Verb(
+        help="exact hits a second by number of workers, beside a bare handler",
+        add_arguments=wide.add_arguments,
+        report=wide.report,
         asks_another=False,
     ),
     "hops": Verb(

@@ -136,23 +136,24 @@ async def vendor(folder: Path, *words: str) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def own_sidecar(
-    folder: Path, upstream: str, *, ready_s: float = 120.0, more: str = ""
+    folder: Path, upstream: str, *, ready_s: float = 120.0, more: str = "", server: str = ""
 ) -> AsyncIterator[Server]:
     """A sidecar with a cold cache in `folder`; `upstream` is its `[[upstreams]]` lines.
 
-    `more` is further lines of its configuration.
+    `more` is further lines of its configuration, `server` of its first section.
     """
     port, admin_port = free_port(), free_port()
     config = folder / "sidecar.toml"
-    config.write_text(more + sidecar_config(folder, port, admin_port, upstream))
+    text = sidecar_config(folder, port, admin_port, upstream)
+    config.write_text(more + text.replace("[server]\n", f"[server]\n{server}", 1))
     command = python("sidecar", "serve", "--config", str(config))
     url = f"http://127.0.0.1:{port}"
     log = folder / "sidecar.log"
     admin_url = f"http://127.0.0.1:{admin_port}"
     # Its operator plane knows when it is ready, and asks nobody for a key.
     started = await start(command, admin_url, "/readyz", ready_s=ready_s, log=log)
-    async with running(replace(started, url=url, admin_url=admin_url)) as server:
-        yield server
+    async with running(replace(started, url=url, admin_url=admin_url)) as there:
+        yield there
 
 
 @contextlib.asynccontextmanager

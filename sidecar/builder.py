@@ -180,7 +180,11 @@ def _settle(done: asyncio.Future[Any], result: Any, fault: Exception | None) -> 
 def _free(old: list[Layout | None]) -> None:
     """Here and not on the owner's thread, which has others waiting."""
     old.clear()
-    # What training took for a while would else stay with the process: 60 MB at 100,000 rows.
+    give_back()  # what training took for a while: 60 MB at 100,000 rows
+
+
+def give_back() -> None:
+    """Let the system have what was taken for a while and freed; it stays with the process else."""
     with suppress(OSError, AttributeError):  # glibc's alone
         ctypes.CDLL(None).malloc_trim(0)
 

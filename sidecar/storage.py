@@ -19,7 +19,7 @@ from cache.semantic import SemanticCache
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
 from cache.stores.reader import DiskReader
-from sidecar.builder import Builder
+from sidecar.builder import Builder, give_back
 from sidecar.config import Config
 from sidecar.encoder.batcher import Batcher
 from sidecar.front.display import Display
@@ -129,6 +129,7 @@ async def build_storage(
         stack.callback(disk.for_index.close)
         stack.callback(disk.for_builder.close)
     batcher.post(second.open)
+    batcher.post(give_back)  # what opening took: 16 MB of 191
     builder.start(index.partitions)
     stack.push_async_callback(builder.close)
     metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))

@@ -129,7 +129,6 @@ class Crew:
             "sidecar.front.worker",
             stdin=asyncio.subprocess.PIPE,
             pass_fds=(config.listener, config.table),
-            start_new_session=True,  # Ctrl-C is told to the owner, and by it to them
         )
         self._running[process.pid] = process
         assert process.stdin is not None  # noqa: S101 - a pipe was asked for

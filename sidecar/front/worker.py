@@ -232,6 +232,8 @@ async def serve(config: FrontConfig, logger: logging.Logger) -> None:
 
 def main() -> int:
     """Be told what to do, and do it; the exit status."""
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal tells all; they are the owner's
+        signal.signal(number, signal.SIG_IGN)
     config = FrontConfig.unpacked(sys.stdin.buffer.readline())
     logger = configure(TelemetryConfig(log_level=config.log_level))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
