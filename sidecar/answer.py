@@ -7,7 +7,8 @@ object is put together from a stream's chunks, so that an answer is kept alike h
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -19,6 +20,10 @@ from sidecar.errors import UpstreamGarbled
 _PIECE_CHARACTERS: Final = 24
 """Chosen: about six tokens a chunk. A replayed stream is written in one go, so that the size only
 decides how many times the caller's loop turns."""
+
+
+MAX_GROWING: Final = 128
+"""Chosen: tool calls of one answer that may be told side by side; OpenAI allows as many tools."""
 
 
 def fresh_id() -> str:
@@ -161,13 +166,31 @@ class Assembler:
 
     def body(self) -> dict[str, Any]:
         """The `chat.completion` object so far."""
-        choices = [{"index": index, **choice} for index, choice in sorted(self._choices.items())]
+        told = sorted(self._choices.items())
+        choices = [{"index": index, **_joined(choice)} for index, choice in told]
         for choice in choices:
             choice["message"].setdefault("role", "assistant")
             choice["message"].setdefault("content", None)
             for call in choice["message"].get("tool_calls", ()):
                 call.pop("index", None)
         return {**self._head, "object": "chat.completion", "choices": choices}
+
+
+class _Pieces(list[str]):
+    """A text that still grows: joined once, at the end.
+
+    Added piece by piece to what is there, an answer would be copied once for each of its chunks: a
+    long one would keep the event loop for seconds, and one of 64 MiB for hours.
+    """
+
+
+def _joined(value: Any) -> Any:
+    """The same with every text in one piece."""
+    if isinstance(value, _Pieces):
+        return "".join(value)
+    if isinstance(value, dict):
+        return {name: _joined(inner) for name, inner in value.items()}
+    return [_joined(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _merge(whole: dict[str, Any], delta: Mapping[str, Any]) -> None:
@@ -177,7 +200,9 @@ def _merge(whole: dict[str, Any], delta: Mapping[str, Any]) -> None:
         if name in {"role", "id", "type", "index"} or held is None:
             whole[name] = _copied(value) if value is not None else held
         elif isinstance(value, str) and isinstance(held, str):
-            whole[name] = held + value
+            whole[name] = _Pieces((held, value))
+        elif isinstance(held, _Pieces):
+            held.extend([value] if isinstance(value, str) else ())
         elif isinstance(value, dict) and isinstance(held, dict):
             _merge(held, value)
         elif isinstance(value, list) and isinstance(held, list):
@@ -193,11 +218,17 @@ def _copied(value: Any) -> Any:
 def _merge_list(held: list[Any], more: list[Any]) -> None:
     for item in more:
         index = item.get("index") if isinstance(item, dict) else None
-        same = [old for old in held if isinstance(old, dict) and old.get("index") == index]
-        if index is not None and same:
-            _merge(same[0], item)
+        same = _find(held, index) if index is not None else None
+        if same is not None:
+            _merge(same, item)
         else:
             held.append(_copied(item))
+
+
+def _find(held: Sequence[Any], index: object) -> dict[str, Any] | None:
+    """The item of that index, if it is among those that may still grow."""
+    recent = (old for old in islice(reversed(held), MAX_GROWING) if isinstance(old, dict))
+    return next((old for old in recent if old.get("index") == index), None)
 
 
 def tokens(body: Mapping[str, Any], prompt_estimate: int) -> tuple[int, int]:

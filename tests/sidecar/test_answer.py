@@ -84,6 +84,37 @@ def test_what_is_no_completion_is_garbled(body: object) -> None:
         answer.checked(body, "u")
 
 
+@pytest.mark.parametrize(
+    ("grows", "chunks"),
+    [("content", 100_000), ("arguments", 100_000), ("logprobs", 100_000), ("calls", 10_000)],
+)
+def test_a_long_stream_takes_time_linear_in_it(grows: str, chunks: int) -> None:
+    """Whatever grows: copied or searched for each chunk, it would take minutes and more."""
+    assembler, piece = answer.Assembler("u"), "x" * 100
+    for number in range(chunks):
+        told: dict[str, Any] = {"delta": {}}
+        match grows:
+            case "content":
+                told["delta"] = {"content": piece}
+            case "arguments":
+                call = {"index": 0, "function": {"arguments": piece}}
+                told["delta"] = {"tool_calls": [call]}
+            case "logprobs":
+                told["logprobs"] = {"content": [{"token": "x", "logprob": -0.1}]}
+            case "calls":
+                told["delta"] = {"tool_calls": [{"index": number}]}
+        assembler.add({"choices": [{"index": 0, **told}]})
+    (choice,) = assembler.body()["choices"]
+    message = choice["message"]
+    size = {
+        "content": lambda: len(message["content"]) // len(piece),
+        "arguments": lambda: len(message["tool_calls"][0]["function"]["arguments"]) // len(piece),
+        "logprobs": lambda: len(choice["logprobs"]["content"]),
+        "calls": lambda: len(message["tool_calls"]),
+    }
+    assert size[grows]() == chunks
+
+
 def test_a_stream_without_a_finish_reason_is_not_finished() -> None:
     """What was cut off must not look whole."""
     assembler = answer.Assembler("u")
