@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from train.metrics import Point, hull
+
 _BLUE: Final = "#1f5fbf"
 _GREY: Final = "#8a8f98"
 _RED: Final = "#c23b22"
@@ -53,11 +55,12 @@ def curve_svg(
 
 
 def _mix(axes: Axes, singles: Sequence[Sequence[float]]) -> None:
-    """The single tiers, and what mixing them at random reaches: straight in dollars."""
+    """The single tiers, and the most that mixing them at random reaches: straight in dollars."""
     axes.plot(*_columns(singles), "s", color=_GREY, ms=6, label="single tiers")
-    cost, quality = (np.array(column) for column in _columns(singles))
-    grid = np.geomspace(cost.min(), cost.max(), 200)
-    mixed = np.interp(grid, cost, np.maximum.accumulate(quality))
+    above = hull([Point(cost, quality) for cost, quality in singles])
+    cost = [point.cost_usd for point in above]
+    grid = np.geomspace(cost[0], max(point[0] for point in singles), 200)
+    mixed = np.interp(grid, cost, [point.quality for point in above])
     axes.plot(grid, mixed, "--", color=_GREY, lw=1.2, label="random mix of tiers")
 
 

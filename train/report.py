@@ -30,7 +30,8 @@ h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.4rem}
 table{border-collapse:collapse;margin:.8rem 0;font-size:.9rem;display:block;overflow-x:auto}
 td,th{padding:.25rem .65rem;border-bottom:1px solid #e3e6ea;text-align:right;white-space:nowrap;
 font-variant-numeric:tabular-nums}
-th{color:#5b6470;font-weight:600;border-bottom:2px solid #cfd5dc}
+th{color:#5b6470;font-weight:600;white-space:normal;vertical-align:bottom;
+border-bottom:2px solid #cfd5dc}
 td:first-child,th:first-child{text-align:left}
 tr.bad td{color:#b3261e}tr.good td{color:#1f6b3f}
 svg{max-width:100%;height:auto}

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from decimal import Decimal
@@ -32,7 +32,7 @@ from router.release import Note, State
 from sidecar.ledger import Ledger
 from sidecar.rollout.arms import Arms, Trial
 from sidecar.rollout.guard import CanaryConfig, Tally, verdict
-from sidecar.traffic.record import FeedbackRecord
+from sidecar.traffic.record import FeedbackRecord, Source
 
 T = TypeVar("T")
 
@@ -65,12 +65,18 @@ class Beginning(NamedTuple):
     is_named: bool
 
 
+_TOLD: Final = 1
+_SURETY: Final[Mapping[Source, int]] = {"": 2, "review": 3}
+"""Whose word stands: another tier's gives way to the caller's, and that to a reviewer's."""
+
+
 class _Seen(NamedTuple):
-    """A request that a score or a label may speak of."""
+    """A request that a score or a label may speak of, and how sure what was said of it is."""
 
     tenant: str
     version: str
     said: float | None = None
+    surety: int = 0
 
 
 class Rollout:
@@ -264,19 +270,25 @@ class Rollout:
     def feedback(self, record: FeedbackRecord) -> None:
         """Somebody scored an answer; only its own tenant is believed, and the last word counts."""
         if record.score is not None:
-            self.labelled(record.request_id, record.tenant, record.score)
+            surety = _SURETY[record.source]
+            self._heard(record.request_id, record.tenant, record.score, surety)
 
     def labelled(self, request_id: str, tenant: str, score: float) -> None:
-        """An answer was found good, or not: 0 to 1."""
+        """Another tier's word: an answer would have stood, or not: 0 to 1."""
+        self._heard(request_id, tenant, score, _TOLD)
+
+    def _heard(self, request_id: str, tenant: str, score: float, surety: int) -> None:
         seen = self._seen.get(request_id)
         if seen is None or seen.tenant != tenant or seen.version not in self._tallies:
+            return
+        if surety < seen.surety:
             return
         quality = self._tallies[seen.version].quality
         if seen.said is None:
             quality.add(score)
         else:
             quality.replace(seen.said, score)
-        self._seen.put(request_id, seen._replace(said=score), tenant)
+        self._seen.put(request_id, seen._replace(said=score, surety=surety), tenant)
         self._weigh()
 
     def _tally(self, version: str) -> Tally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from router.registry import Registry
 from router.release import Note
 from sidecar.providers.demo_questions import understand
 from sidecar.traffic.reader import read_folder
-from sidecar.traffic.record import RequestRecord, ShadowRecord
+from sidecar.traffic.record import FeedbackRecord, RequestRecord, ShadowRecord
 from tests.integration.conftest import DEMO, Answer, Running, Start
 from tests.router.test_registry import variant
 from train.__main__ import main
@@ -130,6 +131,32 @@ async def test_a_good_artifact_earns_its_place(start: Start, tmp_path: Path) -> 
     roles = Counter((record.artifact_role, record.rival) for record in records)
     assert {("serving", good), ("canary", ""), ("serving", "")} <= set(roles)
     assert {record.artifact for record in records} == {shipped, good}
+
+
+async def test_the_surest_word_is_the_one_that_guards_hear(start: Start, tmp_path: Path) -> None:
+    """Another tier's gives way to the caller's, and the caller's to a reviewer's."""
+    sidecar = await start(DEMO, config(tmp_path))
+    rollout = sidecar.lasting.rollout
+    released(tmp_path, 0.1)
+    await rollout.look()
+    answer = await ask(sidecar, 1)
+    request_id, version = (answer.headers[f"x-sidecar-{n}"] for n in ("request-id", "router"))
+
+    async def quality() -> float:
+        arms = (await rollout.overview())["arms"].values()
+        (found,) = (arm["quality"] for arm in arms if arm["version"] == version)
+        return float(found)
+
+    tenant = "anonymous"
+    rollout.labelled(request_id, tenant, 1.0)
+    assert await quality() == 1.0
+    said = FeedbackRecord(request_id=request_id, at=1.0, tenant=tenant, score=0.0)
+    rollout.feedback(said)
+    rollout.labelled(request_id, tenant, 1.0)
+    assert await quality() == 0.0
+    rollout.feedback(replace(said, score=0.5, source="review"))
+    rollout.feedback(said)
+    assert await quality() == 0.5
 
 
 async def test_rollback_takes_hold_without_a_restart(
