@@ -53,7 +53,7 @@ def row(number: int) -> dict[str, Any]:
     }
 
 
-ROWS = [row(number) for number in range(480)]
+ROWS = [row(int(number)) for number in np.random.default_rng(1).permutation(480)]
 TAUGHT, GATE, MORE = ROWS[:280], ROWS[280:400], ROWS[400:]
 
 
@@ -94,6 +94,7 @@ def config(folder: Path, artifact: Path) -> tuple[str, str]:
     )
     upstream = f'[[upstreams]]\nname = "rows"\nkind = "replay"\npath = "{folder / "rows.jsonl"}"\n'
     router = (
+        "[cache.lookup]\nbudget_s = 30.0\n\n"  # a slow machine must not leave a question unread
         f'[traffic]\ndir = "{folder / "traffic"}"\n\n[router]\nregistry = "{folder / "registry"}"\n'
         f'artifact = "{artifact}"\nexploration = 0.2\nshadow_share = 1.0\nshadow_tiers = "all"\n'
         "shadow_budget_usd_per_hour = 100.0\n\n[router.canary]\nsteps = [0.5, 1.0]\n"
@@ -125,6 +126,7 @@ async def until_over(sidecar: Running) -> int:
     return asked
 
 
+@pytest.mark.timeout(600)  # fits and asks for half a minute alone, and for more in company
 async def test_a_poor_router_learns_from_its_log(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
