@@ -75,7 +75,8 @@ def kept_body(body: Mapping[str, Any]) -> bytes:
             "cached_tokens": usage.get("prompt_tokens", 0),
         }
         kept["usage"] = {**usage, "prompt_tokens_details": details}
-    return orjson.dumps(kept)
+    # A copy: the library's own bytes keep the room that they were written in, 4 kB for 500 bytes.
+    return bytes(memoryview(orjson.dumps(kept)))
 
 
 def replayed_body(kept: bytes, answer_id: str, created_at: int) -> bytes:

@@ -20,6 +20,7 @@ from typing import Final
 
 from cache.entry import Entry, EntryId
 from cache.policy import CacheControl
+from sidecar.again import Again, may_be_given_again
 from sidecar.front.table import Table
 from sidecar.ledger import Ledger
 
@@ -45,10 +46,10 @@ class Display:
 
     def __init__(self, handle: int) -> None:
         self._table = Table(handle, self._left)
-        self._shown: dict[int, tuple[Ledger, int]] = {}  # by number, with what it weighs
+        self._shown: dict[int, tuple[Again, int]] = {}  # by number, with what it weighs
         self._numbers: dict[EntryId, set[int]] = {}
         self._weight = 0
-        self._retired: OrderedDict[int, Ledger] = OrderedDict()
+        self._retired: OrderedDict[int, Again] = OrderedDict()
         self._is_ruled = self._is_ready = False
         self.last: Ledger | None = None
 
@@ -89,34 +90,34 @@ class Display:
         else:
             self._table.shut()
 
-    def show(self, key: bytes, payload: bytes, ledger: Ledger, request_bytes: int) -> None:
-        """Let fronts give what `ledger`'s hit gave."""
-        assert ledger.hit is not None  # noqa: S101 - see `may_show`
-        entry = ledger.hit.entry
+    def show(self, key: bytes, payload: bytes, again: Again, request_bytes: int) -> None:
+        """Let fronts give what a hit gave."""
+        assert again.ledger.hit is not None  # noqa: S101 - see `may_show`
+        entry = again.ledger.hit.entry
         number = self._table.put(key, payload, entry.expires_at)
         if number is None:
             return
         weight = _LEDGER_BYTES + _TEXT_RATIO * request_bytes
-        self._shown[number] = ledger, weight
+        self._shown[number] = again, weight
         self._numbers.setdefault(entry.entry_id, set()).add(number)
         self._weight += weight
         while self._weight > MAX_WEIGHT_BYTES:
             self._table.drop_oldest()
 
-    def find(self, number: int) -> Ledger | None:
-        """The account that was shown under `number`, also of what has just gone."""
+    def find(self, number: int) -> Again | None:
+        """What was shown under `number`, also if it has just gone."""
         shown = self._shown.get(number)
         return shown[0] if shown is not None else self._retired.get(number)
 
     def _left(self, number: int) -> None:
-        ledger, weight = self._shown.pop(number)
+        again, weight = self._shown.pop(number)
         self._weight -= weight
-        assert ledger.hit is not None  # noqa: S101 - shown
-        entry_id = ledger.hit.entry.entry_id
+        assert again.ledger.hit is not None  # noqa: S101 - shown
+        entry_id = again.ledger.hit.entry.entry_id
         self._numbers[entry_id].discard(number)
         if not self._numbers[entry_id]:
             del self._numbers[entry_id]
-        self._retired[number] = ledger
+        self._retired[number] = again
         if len(self._retired) > MAX_RETIRED:
             self._retired.popitem(last=False)
 
@@ -127,15 +128,13 @@ class Display:
 
 def may_show(ledger: Ledger, find: Callable[[EntryId], Entry | None]) -> bool:
     """It is an exact hit that the same bytes would get again; `find` gives what is kept now."""
-    hit, inquiry = ledger.hit, ledger.inquiry
+    hit = ledger.hit
     return (
         hit is not None
-        and ledger.cache == "hit-exact"
+        and may_be_given_again(ledger)
         and ledger.status == 200  # noqa: PLR2004 - HTTP's own
         and not ledger.error
         and ledger.teaches
-        and not inquiry.options.debug
-        and inquiry.options.cache_control == CacheControl()
-        and not inquiry.is_background
+        and ledger.inquiry.options.cache_control == CacheControl()
         and find(hit.entry.entry_id) is hit.entry
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -104,12 +103,12 @@ class OwnerApi:
             self._meter.fronted("untold", 1)
             return
         self._meter.fronted("served", 1)
-        ledger = _again(shown, served)
+        watch, pipeline = Stopped(served.took_ms), self._pipeline()
+        ledger = shown.account(served.request_id, served.received_at, watch)
         assert ledger.hit is not None  # noqa: S101 - shown
         self._store.get_by_id(ledger.hit.entry.entry_id, served.received_at)
-        pipeline = self._pipeline()
         pipeline.overseer.served(ledger, pipeline.asking)
-        pipeline.accounting.close(ledger)
+        pipeline.accounting.close_again(ledger, shown)
 
     def showing(self) -> Middleware:
         """The middleware of the data plane's door that shows what it saw served."""
@@ -147,7 +146,8 @@ class OwnerApi:
             summary=accounting.summary(ledger) if is_stream else None,
             include_usage=inquiry.request.include_usage,
         )
-        self._display.show(key, kept.packed(), ledger, request_bytes)
+        again = self._pipeline().again_of(ledger)
+        self._display.show(key, kept.packed(), again, request_bytes)
 
     def look(self) -> None:
         """Empty the table if another artifact serves than did: headers name it."""
@@ -155,16 +155,3 @@ class OwnerApi:
         if version != self._version:
             self._version = version
             self._display.void()
-
-
-def _again(shown: Ledger, served: Served) -> Ledger:
-    """The account of a reply that was given again."""
-    inquiry = replace(
-        shown.inquiry,
-        request_id=served.request_id,
-        received_at=served.received_at,
-        watch=Stopped(served.took_ms),
-    )
-    return Ledger(
-        inquiry=inquiry, aim=shown.aim, cache=shown.cache, hit=shown.hit, ruling=shown.ruling
-    )

@@ -235,14 +235,14 @@ def test_a_bad_label_for_what_a_front_gave_takes_the_entry_away(shared: Site) ->
     """The owner knows of the request, and no front gives that answer any more."""
     question = "What is 8 plus 9?"
     warm(shared, question)
-    before = served(shared)
     given = shared.ask(question)
-    until(lambda: served(shared) > before)
-    shared.post(
-        "/v1/feedback",
-        {"request_id": given.headers["x-sidecar-request-id"], "label": "bad"},
-    )
-    until(lambda: shared.count("sidecar_cache_quarantined_total") > 0)
+    told = {"request_id": given.headers["x-sidecar-request-id"], "label": "bad"}
+
+    def is_quarantined() -> bool:
+        shared.post("/v1/feedback", told)  # it is heeded once the owner knows of the request
+        return shared.count("sidecar_cache_quarantined_total") > 0
+
+    until(is_quarantined)
     assert shared.ask(question).cache == "miss"
 
 
