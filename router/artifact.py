@@ -21,9 +21,9 @@ from router.drift import BINS, Known
 from router.errors import ArtifactError
 
 KIND: Final = "router"
-FORMAT: Final = 2
-READABLE: Final = frozenset({1, FORMAT})
-"""Format 2 added `known_*`, which an artifact may lack: then drift of the input is not watched."""
+FORMAT: Final = 3
+"""Format 2 added `known_*`, which an artifact may lack: then drift of the input is not watched.
+Format 3 added each state's linear heads, and reads more signals: older ones must be fitted anew."""
 MAX_ARRAYS_BYTES: Final = 64 * 1024 * 1024
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """Chosen: a hundred times what an artifact needs; a foreign file does not fill memory."""
@@ -44,6 +44,7 @@ class StateHeads:
 
     Attributes:
         forest: Heads: one "is right" for each tier held, then one "gains" for each plan.
+        linear: The same heads over `features.folded_row`. What a head says is the mean of both.
         held: Places that have answered, rising; empty before any has.
         plans: Sets of places above that may be asked next, single ones first. The head says how
             much the served answer's chance rises, in [-1, 1], if all of the plan are asked too and
@@ -54,11 +55,18 @@ class StateHeads:
     """
 
     forest: Forest
+    linear: LinearHeads
     held: Held
     plans: tuple[Held, ...]
     slope: Numbers
     offset: Numbers
     most_gain: Numbers
+
+    def scores(self, row: NDArray[np.float32]) -> Numbers:
+        """(heads,) float64 for one row of the state."""
+        folded = features.folded_row(row, len(self.held))
+        both = self.forest.scores(row) + self.linear.scores(folded)
+        return np.asarray(both, np.float64) / 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -226,8 +234,8 @@ def _bounded(path: Path, most: int) -> bytes:
 
 
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
-    if manifest.get("kind") != KIND or manifest.get("format") not in READABLE:
-        raise ArtifactError(f"no router artifact of format {FORMAT} or one that it can read")
+    if manifest.get("kind") != KIND or manifest.get("format") != FORMAT:
+        raise ArtifactError(f"no router artifact of format {FORMAT}")
     lacking = {"version", "tiers", "encoder_ids", "features", "dim"} - set(manifest)
     if lacking:
         raise ArtifactError(f"the manifest lacks {sorted(lacking)}")
@@ -242,7 +250,10 @@ def _linear(name: str, shape: tuple[int, int], arrays: Arrays) -> LinearHeads:
     if weights.shape != shape:
         raise ArtifactError(f"the {name} heads do not fit the vector, the signals and the tiers")
     return LinearHeads(
-        centre=arrays[f"{name}_centre"], weights=weights, bias=arrays[f"{name}_bias"]
+        centre=arrays[f"{name}_centre"],
+        weights=weights,
+        bias=arrays[f"{name}_bias"],
+        limit=arrays.get(f"{name}_limit"),
     )
 
 
@@ -270,11 +281,19 @@ def _state(held: Held, tiers: int, shared: int, arrays: Arrays) -> StateHeads:
         base=arrays[f"{key}_base"],
         width=shared + features.answers_width(len(held)),
     )
+    pairs = len(held) * (len(held) - 1) // 2
+    linear = _linear(f"{key}_linear", (forest.width * (1 + pairs), len(forest.base)), arrays)
     slope, offset, most = (arrays[f"{key}_{name}"] for name in ("slope", "offset", "most_gain"))
     heads = (len(held) or tiers,)
     fits = len(forest.base) == len(held) + len(plans) and most.shape == (len(plans),)
     if not fits or slope.shape != heads or offset.shape != heads:
         raise ArtifactError(f"the heads of state {key} do not fit its tiers")
     return StateHeads(
-        forest=forest, held=held, plans=plans, slope=slope, offset=offset, most_gain=most
+        forest=forest,
+        linear=linear,
+        held=held,
+        plans=plans,
+        slope=slope,
+        offset=offset,
+        most_gain=most,
     )

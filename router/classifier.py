@@ -25,20 +25,27 @@ class LinearHeads:
         centre: (columns,) float32, subtracted first.
         weights: (columns, heads) float32, the columns' scales divided in already.
         bias: (heads,) float32.
+        limit: (columns,) float32, how far from the centre a column counts: one number beyond all
+            that was fitted on does not decide alone. None: as far as it is.
     """
 
     centre: Floats
     weights: Floats
     bias: Floats
+    limit: Floats | None = None
 
     def __post_init__(self) -> None:
         columns, heads = self.weights.shape
-        if self.centre.shape != (columns,) or self.bias.shape != (heads,):
+        fits = self.limit is None or self.limit.shape == (columns,)
+        if self.centre.shape != (columns,) or self.bias.shape != (heads,) or not fits:
             raise ArtifactError("the linear heads' arrays do not fit each other")
 
     def scores(self, row: Floats) -> Floats:
         """(heads,) float32 for `row`, (columns,)."""
-        return np.asarray((row - self.centre) @ self.weights + self.bias, np.float32)
+        moved = row - self.centre
+        if self.limit is not None:
+            moved = np.minimum(np.maximum(moved, -self.limit), self.limit)
+        return np.asarray(moved @ self.weights + self.bias, np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

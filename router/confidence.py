@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from router.decision import AnswerView
-from router.signals import Reading, read_answer
+from router.signals import Reading, read_answer, read_question
 
 _CUT = frozenset({"length", "content_filter"})
 
@@ -28,7 +28,8 @@ def is_judgeable(view: AnswerView) -> bool:
 
 def read_all(question: str, answers: Mapping[int, AnswerView]) -> tuple[Reading, ...]:
     """The readings in rising order of place."""
+    asked = read_question(question)
     return tuple(
-        read_answer(question, answers[place].text, answers[place].tokens_out)
+        read_answer(asked, answers[place].text, answers[place].tokens_out)
         for place in sorted(answers)
     )

@@ -111,7 +111,7 @@ class ArtifactEstimator:
     ) -> tuple[dict[int, float], Numbers]:
         """Chances by artifact place (`prior`'s for what is not held), and gains by plan."""
         state = self._artifact.states[held]
-        raw = state.forest.scores(row).astype(np.float64)
+        raw = state.scores(row)
         places = held or tuple(range(len(self._artifact.tiers)))
         known, plain = raw[: len(places)], raw[len(held) :]
         moved = shift[list(places)].astype(np.float64)

@@ -41,6 +41,19 @@ def answers_width(held: int) -> int:
     return held * len(ANSWER_SIGNALS) + held * (held - 1) // 2 * len(PAIR_SIGNALS)
 
 
+def folded_row(row: Row, held: int) -> Row:
+    """`row` once, and once more for each pair of answers: as it is where they agree, else zeros.
+
+    (width x (1 + pairs),) float32, for `row` (width,) or, row by row, for (n, width). A linear
+    head over it weighs everything anew where two answers come to the same, which is what most
+    depends on.
+    """
+    pairs = held * (held - 1) // 2
+    first = row.shape[-1] - pairs * len(PAIR_SIGNALS)
+    agree = [row[..., first + pair * len(PAIR_SIGNALS), None] for pair in range(pairs)]
+    return np.concatenate([row, *(row * same for same in agree)], axis=-1)
+
+
 def names() -> dict[str, list[str]]:
     """The columns by family, as an artifact's manifest tells them: another make is refused."""
     return {

@@ -12,15 +12,16 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+from router.options import Options, options_of, share, split_options, terms_of
+from router.working import MAX_NUMBERS, equations, numbers
+
 HEAD_CHARACTERS: Final = 2048
 TAIL_CHARACTERS: Final = 1024
 """Chosen: an answer's conclusion stands at its end and its manner shows at its start; three
 kilobytes are read in a fraction of a millisecond."""
 
-_OPTION = re.compile(r"^\(?[A-Z][.):]\s", re.MULTILINE)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _WORD = re.compile(r"[^\W\d_]+")
-_TERM = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]{2,}")
 _MATHS: Final = "\\$=^+*/<>"
 _CODE: Final = ("def ", "return", "assert ", "```", ";\n", "{", "[PYTHON]", "import ")
 _NEGATIONS: Final = frozenset({"not", "no", "except", "never", "false", "incorrect", "least"})
@@ -52,6 +53,9 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _STEP = re.compile(r"(?:^|\n)\s*(?:#+ |\d+[.)]\s|[-*] |Step \d)", re.IGNORECASE)
+_PLAIN = re.compile(r"\banswer is \(?[A-Z]\)?(?![\w'])")
+MAX_FINALS: Final = 8
+"""Chosen: who concluded so often before does not matter to whether he changed his mind."""
 _OPTION_MENTION = re.compile(r"\(([A-J])\)|\boption ([A-J])\b")
 _ENDS = tuple(".!?)]}`\"'*$|")
 
@@ -66,7 +70,9 @@ ANSWER_SIGNALS: Final = (
     "log_characters", "log_tokens", "has_final", "final_is_letter", "final_is_number",
     "final_characters", "final_is_known", "hedges", "doubts", "refuses", "compression",
     "ends_whole", "steps", "is_json", "equals_signs", "numbers", "echo", "option_mentions",
-    "backing", "rival_backing",
+    "finals", "finals_differ", "letter_is_plain", "after_final", "equations", "equations_off",
+    "worst_equation", "option_place", "backing", "rival_backing", "options_are_numbers",
+    "reached", "rival_reached",
 )  # fmt: skip
 """The order of `answer_signals`' numbers."""
 
@@ -85,7 +91,8 @@ def question_signals(text: str) -> tuple[float, ...]:
     """
     part = seen(text)
     length = max(1, len(part))
-    stem, options = _split_options(part)
+    stem, offered = split_options(part)
+    options = len(offered)
     words = stem.lower().split()
     distinct = set(words)
     digits = sum(map(part.count, _DIGITS))
@@ -113,12 +120,19 @@ def question_signals(text: str) -> tuple[float, ...]:
     )
 
 
-def _split_options(part: str) -> tuple[str, int]:
-    """The question's stem, and how many options it offers (0 if it offers none)."""
-    starts = [match.start() for match in _OPTION.finditer(part)]
-    if len(starts) < 2:  # noqa: PLR2004 - a choice needs two
-        return part, 0
-    return part[: starts[0]], len(starts)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question, read for the sake of its answers.
+
+    Attributes:
+        text: The part that is looked at, in lower case.
+        words: Its distinct words.
+        options: What it offers to choose from.
+    """
+
+    text: str
+    words: frozenset[str]
+    options: Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +143,25 @@ class Reading:
         conclusion: The final answer, normalised; empty if none was found.
         signals: In the order of ANSWER_SIGNALS.
         words: The distinct words of the part looked at, for comparing free text.
+        terms: The distinct words and numbers of its end, where the conclusion is drawn.
+        asked: The question.
     """
 
     conclusion: str
     signals: tuple[float, ...]
     words: frozenset[str]
+    terms: frozenset[str]
+    asked: Asked
+
+
+def read_question(question: str) -> Asked:
+    """The question as its answers are held against it."""
+    part = seen(question)
+    return Asked(part.lower(), _words(part), options_of(part))
+
+
+def _words(part: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in _WORD.findall(part))
 
 
 def conclusion(text: str) -> str:
@@ -142,13 +170,20 @@ def conclusion(text: str) -> str:
     The last of the marks that models are asked for wins: a JSON field, a box, "the answer is".
     `conclusion("... The answer is (C).") == "c"`; `conclusion('{"answer": "$1,200"}') == "1200"`.
     """
-    part = seen(text)
-    last, told = -1, ""
+    found = _finals(seen(text))
+    return normalised(found[-1][1]) if found else ""
+
+
+def _finals(part: str) -> list[tuple[int, str]]:
+    """Where each mark of a final answer begins, and what it says, in order.
+
+    Where several marks begin at one place, the first of `_FINALS` speaks.
+    """
+    found: dict[int, str] = {}
     for pattern in _FINALS:
         for match in pattern.finditer(part):
-            if match.start() > last:
-                last, told = match.start(), next(filter(None, match.groups()), "")
-    return normalised(told)
+            found.setdefault(match.start(), next(filter(None, match.groups()), ""))
+    return sorted(found.items())
 
 
 def normalised(answer: str) -> str:
@@ -161,17 +196,21 @@ def normalised(answer: str) -> str:
         return text
 
 
-def read_answer(question: str, text: str, tokens_out: int) -> Reading:
+def read_answer(asked: Asked, text: str, tokens_out: int) -> Reading:
     """The answer's conclusion, numbers and words."""
     part = seen(text)
     length = max(1, len(part))
-    told = conclusion(text)
-    words = frozenset(word.lower() for word in _WORD.findall(part))
-    asked = seen(question)
-    asked_words = frozenset(word.lower() for word in _WORD.findall(asked))
+    finals = _finals(part)
+    start, last = finals[-1] if finals else (len(part), "")
+    told = normalised(last)
+    words = _words(part)
     raw = part.encode()
     is_letter = len(told) == 1 and told.isalpha()
     is_number = bool(told) and told.replace(".", "", 1).lstrip("-").isdigit()
+    working = part[max(0, start - TAIL_CHARACTERS) : start]
+    terms = terms_of(working)
+    tried = equations(part)
+    reached = numbers(working)[-MAX_NUMBERS:]
     signals = (
         math.log1p(len(text)),
         math.log1p(tokens_out),
@@ -179,7 +218,7 @@ def read_answer(question: str, text: str, tokens_out: int) -> Reading:
         float(is_letter),
         float(is_number),
         math.log1p(len(told)),
-        float(bool(told) and told in asked.lower()),
+        float(bool(told) and told in asked.text),
         math.log1p(len(_HEDGE.findall(part))),
         math.log1p(len(_DOUBT.findall(part))),
         float(_REFUSAL.search(part) is not None),
@@ -189,36 +228,24 @@ def read_answer(question: str, text: str, tokens_out: int) -> Reading:
         float(part.lstrip().startswith(("{", "```json"))),
         math.log1p(part.count("=")),
         math.log1p(len(_NUMBER.findall(part))) - math.log(length) / 2,
-        len(words & asked_words) / max(1, len(words)),
+        len(words & asked.words) / max(1, len(words)),
         math.log1p(len(_OPTION_MENTION.findall(part))),
-        *_backing(asked, part, told),
+        math.log1p(len(finals)),
+        float(len({normalised(said) for _, said in finals[-MAX_FINALS:]}) > 1),
+        float(_PLAIN.search(part) is not None),
+        math.log1p(len(part) - start),
+        math.log1p(tried.count),
+        tried.off / max(1, tried.count),
+        tried.worst,
+        *asked.options.choice(told, terms, reached),
     )
-    return Reading(told, signals, words)
+    return Reading(told, signals, words, terms, asked)
 
 
-def _backing(asked: str, part: str, told: str) -> tuple[float, float]:
-    """How much of the chosen option's text stands in the answer's end, and of the best other's.
-
-    An answer that computes one thing and then picks the letter of another is rarely right. Both
-    are 0 where the question offers no options or none was chosen.
-    """
-    starts = list(_OPTION.finditer(asked))
-    if len(told) != 1 or len(starts) < 2:  # noqa: PLR2004 - a choice needs two
-        return 0.0, 0.0
-    ends = [*(match.start() for match in starts[1:]), len(asked)]
-    body = set(_TERM.findall(part[-TAIL_CHARACTERS:].lower()))
-    chosen, rival = 0.0, 0.0
-    for match, end in zip(starts, ends, strict=True):
-        terms = set(_TERM.findall(asked[match.end() : end].lower()))
-        share = len(terms & body) / max(1, len(terms))
-        if match.group().strip("(.): \n").lower() == told:
-            chosen = share
-        else:
-            rival = max(rival, share)
-    return chosen, rival
-
-
-PAIR_SIGNALS: Final = ("agree", "disagree", "common_words", "length_ratio")
+PAIR_SIGNALS: Final = (
+    "agree", "disagree", "common_words", "length_ratio", "upper_backs_lower", "lower_backs_upper",
+    "apart",
+)  # fmt: skip
 """The order of `pair_signals`' numbers."""
 
 
@@ -232,4 +259,26 @@ def pair_signals(lower: Reading, upper: Reading) -> tuple[float, ...]:
         float(both and not same),
         len(lower.words & upper.words) / max(1, union),
         upper.signals[0] - lower.signals[0],
+        _backs(upper, lower.conclusion),
+        _backs(lower, upper.conclusion),
+        _apart(lower.conclusion, upper.conclusion),
     )
+
+
+def _backs(reading: Reading, rival: str) -> float:
+    """How much more of the rival's option than of its own a working holds; 0 without options."""
+    options = reading.asked.options
+    own, other = options.find(reading.conclusion), options.find(rival)
+    if own is None or other is None:
+        return 0.0
+    return share(other.terms, reading.terms) - share(own.terms, reading.terms)
+
+
+def _apart(lower: str, upper: str) -> float:
+    """How far two conclusions that are numbers lie apart, relatively, at most 5; else -1."""
+    try:
+        one, other = float(lower), float(upper)
+    except ValueError:
+        return -1.0
+    gap = abs(one - other) / max(abs(one), abs(other), 1e-9)
+    return min(gap, 5.0) if math.isfinite(gap) else -1.0

@@ -26,6 +26,7 @@ VERBS: Final = {
     "promote": "train.promote",
     "rollback": "train.rollback",
     "report": "train.report",
+    "rivals": "train.rivals",
     "budget": "train.pacing",
     "foreign": "train.foreign",
     "export-log": "train.export_log",

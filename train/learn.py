@@ -8,14 +8,16 @@ usual limits and the table of quality and price rest on such scores alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold
 from tqdm import tqdm
 
 from router.artifact import Held, plans_above, state_key, subsets
@@ -23,11 +25,13 @@ from router.calibration import calibrated, logit
 from router.decision import AnswerView, Task
 from router.estimate import MAX_LOG_TOKENS, Estimate
 from router.features import answers_row
-from router.signals import Reading, question_signals, read_answer
+from router.signals import Reading, question_signals, read_answer, read_question
 from router.tiers import Ladder
 from train.dataset import Example, Vectors
-from train.trees import DEFAULT, Split, TreesConfig, cross_fitted, fit_trees, forest_of
+from train.heads import Targets, cross_fitted, fit_heads
+from train.trees import DEFAULT, Split, TreesConfig
 
+_BLANK = re.compile(r"[\d\W]+")
 Numbers = NDArray[np.float64]
 Rows = NDArray[np.float32]
 
@@ -35,6 +39,8 @@ FOLDS: Final = 5
 RIDGE: Final = 3000.0
 """Measured: train rows, cross-fitted: AUC of the three heads .688 .698 .680 at 3000, within .002 of
 that at 1000 and 10000 (columns of unit scale, 9,003 rows)."""
+FAMILY_CHARACTERS: Final = 80
+"""Chosen: templates differ in numbers and in their ends; 11,906 rows make 10,634 families."""
 MOST_QUANTILE: Final = 0.995
 """Chosen: one answer in two hundred may have called for an escalation that a stream, relayed at
 once on the strength of this limit, no longer allows."""
@@ -65,6 +71,8 @@ class Rowset:
         labels: (n, tiers) float64.
         log_tokens: (n, tiers) float64.
         dim: Width of the vectors.
+        families: (n), alike for questions that may be one and the same in other numbers: no fold
+            parts them, or a head would be asked what it has all but seen.
     """
 
     question: Rows
@@ -72,21 +80,24 @@ class Rowset:
     labels: Numbers
     log_tokens: Numbers
     dim: int
+    families: Sequence[str]
 
 
 def rowset(examples: Sequence[Example], vectors: Vectors, tiers: Sequence[str]) -> Rowset:
     """Every signal of every example, read once."""
-    signals = np.array([question_signals(example.query) for example in examples], np.float32)
+    queries = [example.query for example in examples]
+    signals = np.array([question_signals(query) for query in queries], np.float32)
     answers = [[example.answers[tier] for tier in tiers] for example in examples]
     return Rowset(
         question=np.concatenate([vectors, signals], axis=1),
         readings=[
-            tuple(read_answer(example.query, told.text, told.tokens_out) for told in row)
-            for example, row in zip(examples, answers, strict=True)
+            tuple(read_answer(asked, told.text, told.tokens_out) for told in row)
+            for asked, row in zip(map(read_question, queries), answers, strict=True)
         ],
         labels=np.array([[told.correct or 0.0 for told in row] for row in answers]),
         log_tokens=np.array([[np.log1p(told.tokens_out) for told in row] for row in answers]),
         dim=vectors.shape[1],
+        families=[_BLANK.sub(" ", query.lower())[:FAMILY_CHARACTERS] for query in queries],
     )
 
 
@@ -95,36 +106,45 @@ def learn(
 ) -> tuple[dict[str, NDArray[Any]], Crossed]:
     """The arrays of an artifact but for its table, and the cross-fitted scores that fill that."""
     count, tiers = rows.labels.shape
-    splits: list[Split] = list(KFold(FOLDS, shuffle=True, random_state=seed).split(np.empty(count)))
-    linear, foretold = _learn_linear(rows, splits)
+    splits = folds_of(rows, seed)
+    linear, foretold = learn_linear(rows, splits)
     arrays: dict[str, NDArray[Any]] = dict(linear)
     crossed = Crossed(tokens=foretold[:, tiers:])
-    shared = np.concatenate([foretold[:, :tiers], rows.question[:, rows.dim :]], axis=1)
     served: dict[Held, Numbers] = {(): np.zeros(count)}
     # Largest sets first: a plan's gain is told by the state that it leads to.
     states = sorted(subsets(tiers), key=len, reverse=True)
     for held in tqdm(states, desc="states", delay=1):
-        state_rows = _state_rows(shared, rows, held)
-        right_raw = [
-            cross_fitted(state_rows, rows.labels[:, p], splits, seed, config) for p in held
-        ]
+        told = state_rows(foretold[:, :tiers], rows, held)
+        plans = plans_above(held, tiers)
+        right = [rows.labels[:, place] for place in held]
+        seen = partial(cross_fitted, told, held=len(held), splits=splits, seed=seed, config=config)
         if held:
-            _calibrate(arrays, crossed, held, np.array(right_raw), rows.labels)
+            chances = seen(Targets(right=right, before=served[()], after=[]))
+            _calibrate(arrays, crossed, held, chances.T, rows.labels)
             chances = np.array([crossed.right[held][place] for place in held])
             best = np.array(held)[chances.argmax(axis=0)]
             served[held] = rows.labels[np.arange(count), best]
-        plans = plans_above(held, tiers)
-        targets = [served[held + plan] - served[held] for plan in plans]
-        gains = [cross_fitted(state_rows, target, splits, seed, config) for target in targets]
+        after = [served[held + plan] for plan in plans]
+        gains = seen(Targets(right=[], before=served[held], after=after)).T if plans else ()
         crossed.gain[held] = dict(zip(plans, gains, strict=True))
         if not held:
             _calibrate(arrays, crossed, held, np.array(gains[:tiers]), rows.labels)
-        heads = [rows.labels[:, place] for place in held] + targets
-        _store_forest(arrays, held, state_rows, heads, gains, seed=seed, config=config)
+        targets = Targets(right=right, before=served[held], after=after)
+        fitted = fit_heads(told, targets, len(held), seed, config)
+        arrays |= fitted.arrays(held, config.depth, told.shape[1])
+        arrays[f"{state_key(held)}_most_gain"] = np.array(
+            [np.quantile(gain, MOST_QUANTILE) for gain in gains]
+        )
     return arrays, crossed
 
 
-def _learn_linear(rows: Rowset, splits: Sequence[Split]) -> tuple[dict[str, NDArray[Any]], Numbers]:
+def folds_of(rows: Rowset, seed: int) -> list[Split]:
+    """The folds that no family of questions straddles."""
+    folds = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return list(folds.split(np.empty(len(rows.labels)), groups=rows.families))
+
+
+def learn_linear(rows: Rowset, splits: Sequence[Split]) -> tuple[dict[str, NDArray[Any]], Numbers]:
     """The linear heads' arrays, and their cross-fitted scores (n, 2 tiers)."""
     target = np.concatenate([rows.labels, rows.log_tokens], axis=1)
     centre, scale = rows.question.mean(axis=0), rows.question.std(axis=0)
@@ -158,9 +178,11 @@ def _learn_linear(rows: Rowset, splits: Sequence[Split]) -> tuple[dict[str, NDAr
     return arrays, scores
 
 
-def _state_rows(shared: Numbers, rows: Rowset, held: Held) -> Rows:
+def state_rows(chances: Numbers, rows: Rowset, held: Held) -> Rows:
+    """What a state's heads see, (n, width): the linear heads' chances, question and answers."""
     told = [answers_row([reading[place] for place in held]) for reading in rows.readings]
-    return np.concatenate([shared, np.array(told)], axis=1).astype(np.float32)
+    parts = [chances, rows.question[:, rows.dim :], np.array(told)]
+    return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def _calibrate(
@@ -182,24 +204,6 @@ def _platt(score: Numbers, label: Numbers) -> tuple[float, float]:
         return 1.0, 0.0
     fit = LogisticRegression(C=1e6).fit(logit(score)[:, None], label > 0.5)  # noqa: PLR2004 - half right
     return float(fit.coef_[0, 0]), float(fit.intercept_[0])
-
-
-def _store_forest(
-    arrays: dict[str, NDArray[Any]],
-    held: Held,
-    state_rows: Rows,
-    heads: Sequence[Numbers],
-    gains: Sequence[Numbers],
-    *,
-    seed: int,
-    config: TreesConfig,
-) -> None:
-    grown = [fit_trees(state_rows, target, seed, config) for target in heads]
-    forest = forest_of(grown, config.depth, state_rows.shape[1])
-    key = state_key(held)
-    arrays[f"{key}_columns"], arrays[f"{key}_thresholds"] = forest.columns, forest.thresholds
-    arrays[f"{key}_leaves"], arrays[f"{key}_base"] = forest.leaves, forest.base
-    arrays[f"{key}_most_gain"] = np.array([np.quantile(gain, MOST_QUANTILE) for gain in gains])
 
 
 @dataclass(frozen=True, slots=True)

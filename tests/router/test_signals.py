@@ -33,7 +33,7 @@ def test_conclusion_is_the_last_one_told(text: str, found: str) -> None:
 def test_every_signal_is_finite_whatever_the_text(question: str, text: str, tokens: int) -> None:
     """The rows have their stated width, without NaN or infinity."""
     asked = signals.question_signals(question)
-    reading = signals.read_answer(question, text, tokens)
+    reading = signals.read_answer(signals.read_question(question), text, tokens)
     pair = signals.pair_signals(reading, reading)
     assert len(asked) == len(signals.QUESTION_SIGNALS)
     assert len(reading.signals) == len(signals.ANSWER_SIGNALS)
@@ -52,7 +52,7 @@ def test_only_head_and_tail_are_looked_at(length: int) -> None:
 def test_answers_that_agree_say_so() -> None:
     """Equal conclusions agree, different ones disagree, and none is neither."""
     told = [
-        signals.read_answer("q", text, 5)
+        signals.read_answer(signals.read_question("q"), text, 5)
         for text in ("The answer is (B).", 'x {"answer": "b"}', "The answer is (C).", "Who knows")
     ]
     assert signals.pair_signals(told[0], told[1])[:2] == (1.0, 0.0)
@@ -64,8 +64,12 @@ def test_option_that_the_working_reached_is_backed() -> None:
     """The chosen option's own words in the answer count for it, a rival's against it."""
     question = "What is 2 + 2?\nA. 3\nB. 4\nC. 5"
     names = signals.ANSWER_SIGNALS
-    good = signals.read_answer(question, "2 + 2 = 4. The answer is (B).", 9).signals
-    bad = signals.read_answer(question, "2 + 2 = 4. The answer is (C).", 9).signals
+    good = signals.read_answer(
+        signals.read_question(question), "2 + 2 = 4. The answer is (B).", 9
+    ).signals
+    bad = signals.read_answer(
+        signals.read_question(question), "2 + 2 = 4. The answer is (C).", 9
+    ).signals
     assert good[names.index("backing")] == 1.0
     assert bad[names.index("backing")] == 0.0
     assert bad[names.index("rival_backing")] == 1.0
