@@ -209,7 +209,7 @@ def read_answer(asked: Asked, text: str, tokens_out: int) -> Reading:
     is_number = bool(told) and told.replace(".", "", 1).lstrip("-").isdigit()
     working = part[max(0, start - TAIL_CHARACTERS) : start]
     terms = terms_of(working)
-    tried = equations(part)
+    sums = equations(part)
     reached = numbers(working)[-MAX_NUMBERS:]
     signals = (
         math.log1p(len(text)),
@@ -234,9 +234,9 @@ def read_answer(asked: Asked, text: str, tokens_out: int) -> Reading:
         float(len({normalised(said) for _, said in finals[-MAX_FINALS:]}) > 1),
         float(_PLAIN.search(part) is not None),
         math.log1p(len(part) - start),
-        math.log1p(tried.count),
-        tried.off / max(1, tried.count),
-        tried.worst,
+        math.log1p(sums.tried),
+        sums.off / max(1, sums.tried),
+        sums.worst,
         *asked.options.choice(told, terms, reached),
     )
     return Reading(told, signals, words, terms, asked)

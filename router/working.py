@@ -48,12 +48,12 @@ class Equations(NamedTuple):
     """What came of an answer's equations.
 
     Attributes:
-        count: How many could be tried.
+        tried: How many could be.
         off: How many do not hold.
         worst: The largest relative error among those, at most 10.
     """
 
-    count: int
+    tried: int
     off: int
     worst: float
 

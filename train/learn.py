@@ -1,17 +1,23 @@
-"""Fully labelled rows in, an artifact's arrays out: every head cross-fitted, then fitted on all.
+"""Rows with some or all tiers' answers in, an artifact's arrays out: every head cross-fitted first.
 
-A head of a later state stands on the heads before it: the forests see what the linear heads
-foretell, and a plan's gain is the gain of serving what the next state's heads would choose. So
-each of these is taken from a fit that never saw the row (5 folds), and calibration, the gains'
-usual limits and the table of quality and price rest on such scores alone.
+A head of a later state stands on the heads before it: it sees what the linear heads foretell, and a
+plan's gain is the gain of serving what the next state's heads would choose. So each of these is
+taken from a fit that never saw the row (5 folds, no family of questions in two), and calibration,
+the gains' usual limits and the table of quality and price rest on such scores alone.
+
+The traffic log gives of each question the answers that were asked for, labelled or not. Each head
+is fitted on the rows that tell its target; a set of tiers that nobody asked together tells nothing.
+Of a head over the question alone a row counts as often as such rows were left unasked: what a climb
+reached is known for sure, what was asked in shadow is known by chance, and the rest of its kind is
+not. Rows that know everything count once.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -24,23 +30,27 @@ from router.artifact import Held, plans_above, state_key, subsets
 from router.calibration import calibrated, logit
 from router.decision import AnswerView, Task
 from router.estimate import MAX_LOG_TOKENS, Estimate
-from router.features import answers_row
+from router.features import answers_row, answers_width
 from router.signals import Reading, question_signals, read_answer, read_question
 from router.tiers import Ladder
-from train.dataset import Example, Vectors
-from train.heads import Targets, cross_fitted, fit_heads
+from train.dataset import MAX_WEIGHT, Example, Vectors
+from train.errors import DataError
+from train.heads import LEAST_TOLD, Head, StateLearner, StateRows
 from train.trees import DEFAULT, Split, TreesConfig
 
-_BLANK = re.compile(r"[\d\W]+")
 Numbers = NDArray[np.float64]
 Rows = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
+_BLANK = re.compile(r"[\d\W]+")
 FOLDS: Final = 5
 RIDGE: Final = 3000.0
 """Measured: train rows, cross-fitted: AUC of the three heads .688 .698 .680 at 3000, within .002 of
 that at 1000 and 10000 (columns of unit scale, 9,003 rows)."""
 FAMILY_CHARACTERS: Final = 80
 """Chosen: templates differ in numbers and in their ends; 11,906 rows make 10,634 families."""
+FAMILY_SHARE: Final = 0.02
+"""Chosen: what a fiftieth of all rows begins with is a kind of traffic and no near-duplicate."""
 MOST_QUANTILE: Final = 0.995
 """Chosen: one answer in two hundred may have called for an escalation that a stream, relayed at
 once on the strength of this limit, no longer allows."""
@@ -49,6 +59,8 @@ once on the strength of this limit, no longer allows."""
 @dataclass(slots=True)
 class Crossed:
     """Cross-fitted scores by state: what a router fitted on other rows would have said.
+
+    NaN in rows that do not know the state's answers.
 
     Attributes:
         right: By state, then place, (n,) calibrated chances.
@@ -63,79 +75,82 @@ class Crossed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rowset:
-    """The examples as arrays.
+    """The examples as arrays; what is not known is NaN.
 
     Attributes:
         question: (n, dim + signals) float32.
-        readings: (n) tuples of the answers' readings, smallest tier first.
+        readings: (n) the known answers' readings, by place.
         labels: (n, tiers) float64.
         log_tokens: (n, tiers) float64.
+        weight: (n, tiers) float64, how many requests' answers this one stands for.
         dim: Width of the vectors.
         families: (n), alike for questions that may be one and the same in other numbers: no fold
             parts them, or a head would be asked what it has all but seen.
     """
 
     question: Rows
-    readings: Sequence[tuple[Reading, ...]]
+    readings: Sequence[Mapping[int, Reading]]
     labels: Numbers
     log_tokens: Numbers
+    weight: Numbers
     dim: int
     families: Sequence[str]
 
+    @property
+    def is_whole(self) -> Mask:
+        """(n,) every tier's answer is known, and whether it was right."""
+        return np.asarray(np.isfinite(self.labels).all(axis=1))
+
+    def has(self, held: Held) -> Mask:
+        """(n,) these tiers' answers are known."""
+        return np.array([all(place in told for place in held) for told in self.readings])
+
+    def state(self, held: Held, chances: Numbers) -> StateRows:
+        """What the state's heads see: the linear heads' `chances`, the question, the answers."""
+        known, blank = self.has(held), np.zeros(answers_width(len(held)), np.float32)
+        told = [
+            answers_row([reading[place] for place in held]) if is_known else blank
+            for reading, is_known in zip(self.readings, known, strict=True)
+        ]
+        parts = [chances.astype(np.float32), self.question[:, self.dim :], np.array(told)]
+        return StateRows(held=held, rows=np.concatenate(parts, axis=1), known=known)
+
 
 def rowset(examples: Sequence[Example], vectors: Vectors, tiers: Sequence[str]) -> Rowset:
-    """Every signal of every example, read once."""
+    """Every signal of every answer, read once."""
     queries = [example.query for example in examples]
+    shape = (len(examples), len(tiers))
+    labels, log_tokens, weight = np.full(shape, np.nan), np.full(shape, np.nan), np.ones(shape)
+    readings: list[dict[int, Reading]] = []
+    for row, example in enumerate(examples):
+        asked, read = read_question(example.query), {}
+        for place, tier in enumerate(tiers):
+            if (told := example.answers.get(tier)) is None:
+                continue
+            read[place] = read_answer(asked, told.text, told.tokens_out)
+            labels[row, place] = np.nan if told.correct is None else told.correct
+            log_tokens[row, place] = np.log1p(told.tokens_out)
+            weight[row, place] = min(MAX_WEIGHT, 1.0 / max(told.share, 1e-6))
+        readings.append(read)
     signals = np.array([question_signals(query) for query in queries], np.float32)
-    answers = [[example.answers[tier] for tier in tiers] for example in examples]
     return Rowset(
         question=np.concatenate([vectors, signals], axis=1),
-        readings=[
-            tuple(read_answer(asked, told.text, told.tokens_out) for told in row)
-            for asked, row in zip(map(read_question, queries), answers, strict=True)
-        ],
-        labels=np.array([[told.correct or 0.0 for told in row] for row in answers]),
-        log_tokens=np.array([[np.log1p(told.tokens_out) for told in row] for row in answers]),
+        readings=readings,
+        labels=labels,
+        log_tokens=log_tokens,
+        weight=weight,
         dim=vectors.shape[1],
-        families=[_BLANK.sub(" ", query.lower())[:FAMILY_CHARACTERS] for query in queries],
+        families=_families(queries),
     )
 
 
-def learn(
-    rows: Rowset, seed: int, config: TreesConfig = DEFAULT
-) -> tuple[dict[str, NDArray[Any]], Crossed]:
-    """The arrays of an artifact but for its table, and the cross-fitted scores that fill that."""
-    count, tiers = rows.labels.shape
-    splits = folds_of(rows, seed)
-    linear, foretold = learn_linear(rows, splits)
-    arrays: dict[str, NDArray[Any]] = dict(linear)
-    crossed = Crossed(tokens=foretold[:, tiers:])
-    served: dict[Held, Numbers] = {(): np.zeros(count)}
-    # Largest sets first: a plan's gain is told by the state that it leads to.
-    states = sorted(subsets(tiers), key=len, reverse=True)
-    for held in tqdm(states, desc="states", delay=1):
-        told = state_rows(foretold[:, :tiers], rows, held)
-        plans = plans_above(held, tiers)
-        right = [rows.labels[:, place] for place in held]
-        seen = partial(cross_fitted, told, held=len(held), splits=splits, seed=seed, config=config)
-        if held:
-            chances = seen(Targets(right=right, before=served[()], after=[]))
-            _calibrate(arrays, crossed, held, chances.T, rows.labels)
-            chances = np.array([crossed.right[held][place] for place in held])
-            best = np.array(held)[chances.argmax(axis=0)]
-            served[held] = rows.labels[np.arange(count), best]
-        after = [served[held + plan] for plan in plans]
-        gains = seen(Targets(right=[], before=served[held], after=after)).T if plans else ()
-        crossed.gain[held] = dict(zip(plans, gains, strict=True))
-        if not held:
-            _calibrate(arrays, crossed, held, np.array(gains[:tiers]), rows.labels)
-        targets = Targets(right=right, before=served[held], after=after)
-        fitted = fit_heads(told, targets, len(held), seed, config)
-        arrays |= fitted.arrays(held, config.depth, told.shape[1])
-        arrays[f"{state_key(held)}_most_gain"] = np.array(
-            [np.quantile(gain, MOST_QUANTILE) for gain in gains]
-        )
-    return arrays, crossed
+def _families(queries: Sequence[str]) -> list[str]:
+    """The questions' beginnings without numbers; itself, where very many begin alike."""
+    begun = [_BLANK.sub(" ", query.lower())[:FAMILY_CHARACTERS] for query in queries]
+    size, most = Counter(begun), len(queries) * FAMILY_SHARE
+    return [
+        begin if size[begin] <= most else query for begin, query in zip(begun, queries, strict=True)
+    ]
 
 
 def folds_of(rows: Rowset, seed: int) -> list[Split]:
@@ -144,31 +159,89 @@ def folds_of(rows: Rowset, seed: int) -> list[Split]:
     return list(folds.split(np.empty(len(rows.labels)), groups=rows.families))
 
 
+def learn(
+    rows: Rowset, seed: int, config: TreesConfig = DEFAULT
+) -> tuple[dict[str, NDArray[Any]], Crossed]:
+    """The arrays of an artifact but for its table, and the cross-fitted scores that fill that.
+
+    Raises:
+        DataError: Too few rows tell a head's target.
+    """
+    count, tiers = rows.labels.shape
+    splits = folds_of(rows, seed)
+    arrays, foretold = learn_linear(rows, splits)
+    crossed = Crossed(tokens=foretold[:, tiers:])
+    served: dict[Held, Numbers] = {(): np.zeros(count)}
+    once = np.ones(count)
+    # Largest sets first: a plan's gain is told by the state that it leads to.
+    states = sorted(subsets(tiers), key=len, reverse=True)
+    for held in tqdm(states, desc="states", delay=1):
+        state = rows.state(held, foretold[:, :tiers])
+        learner = StateLearner(state, splits, seed, config)
+        right = [Head(after=rows.labels[:, place], weight=once) for place in held]
+        if held:
+            raw = np.array([learner.crossed(head) for head in right])
+            _calibrate(arrays, crossed, held, raw, rows.labels)
+            served[held] = _served(crossed, rows, held, state.known)
+        plans = plans_above(held, tiers)
+        gains = [
+            # Given the answers held, whoever was asked next was chosen by what the heads see too.
+            Head(
+                after=served[held + plan],
+                before=served[held] if held else None,
+                weight=once if held else rows.weight[:, plan].max(axis=1),
+            )
+            for plan in plans
+        ]
+        scores = [learner.crossed(head) for head in gains]
+        crossed.gain[held] = dict(zip(plans, scores, strict=True))
+        if not held:
+            _calibrate(arrays, crossed, held, np.array(scores[:tiers]), rows.labels)
+        arrays |= learner.arrays([*right, *gains])
+        most = [float(np.quantile(score[state.known], MOST_QUANTILE)) for score in scores]
+        arrays[f"{state_key(held)}_most_gain"] = np.array(most)
+    return arrays, crossed
+
+
+def _served(crossed: Crossed, rows: Rowset, held: Held, known: Mask) -> Numbers:
+    """(n,) the label of the answer of best chance; NaN where it is not told."""
+    chances = np.array([crossed.right[held][place] for place in held])
+    best = np.array(held)[np.where(known, chances, 0.0).argmax(axis=0)]
+    told = rows.labels[np.arange(len(best)), best]
+    return np.where(known, told, np.nan)
+
+
 def learn_linear(rows: Rowset, splits: Sequence[Split]) -> tuple[dict[str, NDArray[Any]], Numbers]:
-    """The linear heads' arrays, and their cross-fitted scores (n, 2 tiers)."""
+    """The linear heads' arrays, and their cross-fitted scores (n, 2 tiers).
+
+    Raises:
+        DataError: Too few rows tell of a tier.
+    """
     target = np.concatenate([rows.labels, rows.log_tokens], axis=1)
+    weight = np.concatenate([rows.weight, rows.weight], axis=1)
     centre, scale = rows.question.mean(axis=0), rows.question.std(axis=0)
     # One scale for the whole vector, lest directions without variance be blown up.
     scale[: rows.dim] = max(float(scale[: rows.dim].mean()), 1e-6)
     scale = np.where(scale > 1e-6, scale, 1.0)  # noqa: PLR2004 - a column that never varies
     unit = (rows.question - centre) / scale
-    scores = np.zeros_like(target)
-    for fitted_on, kept in splits:
-        scores[kept] = (
-            Ridge(alpha=RIDGE).fit(unit[fitted_on], target[fitted_on]).predict(unit[kept])
-        )
-    whole = Ridge(alpha=RIDGE).fit(unit, target)
-    tiers = rows.labels.shape[1]
-    # What the logarithm takes from the mean is given back, so that foretold costs add up.
-    foretold = np.expm1(np.clip(scores[:, tiers:], 0, MAX_LOG_TOKENS)).mean(axis=0)
-    smear = np.log(np.expm1(rows.log_tokens).mean(axis=0) / np.maximum(foretold, 1e-9))
+    tiers, wide = rows.labels.shape[1], rows.question.shape[1]
+    scores, weights, bias = np.zeros(target.shape), np.zeros((wide, 2 * tiers)), np.zeros(2 * tiers)
+    for head in range(2 * tiers):
+        told = np.isfinite(target[:, head])
+        if told.sum() < LEAST_TOLD:
+            raise DataError(f"{told.sum()} rows tell of tier {head % tiers}; {LEAST_TOLD} must")
+        for fitted_on, kept in splits:
+            some = fitted_on[told[fitted_on]]
+            fit = Ridge(alpha=RIDGE).fit(unit[some], target[some, head], weight[some, head])
+            scores[kept, head] = fit.predict(unit[kept])
+        whole = Ridge(alpha=RIDGE).fit(unit[told], target[told, head], weight[told, head])
+        weights[:, head], bias[head] = whole.coef_, whole.intercept_
+    smear = _smear(scores[:, tiers:], rows.log_tokens)
     scores[:, tiers:] += smear
-    bias = np.asarray(whole.intercept_, float)
     bias[tiers:] += smear
-    wide = rows.question.shape[1]
     arrays = {
         "linear_centre": centre.astype(np.float32),
-        "linear_weights": (whole.coef_.T / scale[:, None]).astype(np.float32),
+        "linear_weights": (weights / scale[:, None]).astype(np.float32),
         "linear_bias": bias.astype(np.float32),
         "scale": scale.astype(np.float32),
         "shift_centre": centre.astype(np.float32),
@@ -178,11 +251,14 @@ def learn_linear(rows: Rowset, splits: Sequence[Split]) -> tuple[dict[str, NDArr
     return arrays, scores
 
 
-def state_rows(chances: Numbers, rows: Rowset, held: Held) -> Rows:
-    """What a state's heads see, (n, width): the linear heads' chances, question and answers."""
-    told = [answers_row([reading[place] for place in held]) for reading in rows.readings]
-    parts = [chances, rows.question[:, rows.dim :], np.array(told)]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+def _smear(foretold: Numbers, log_tokens: Numbers) -> Numbers:
+    """What the logarithm takes from the mean, given back, so that foretold costs add up."""
+    told = np.isfinite(log_tokens)
+    most = np.where(told, np.expm1(np.clip(foretold, 0, MAX_LOG_TOKENS)), np.nan)
+    smear: Numbers = np.log(
+        np.nanmean(np.expm1(log_tokens), axis=0) / np.maximum(np.nanmean(most, axis=0), 1e-9)
+    )
+    return smear
 
 
 def _calibrate(
@@ -200,9 +276,11 @@ def _calibrate(
 
 def _platt(score: Numbers, label: Numbers) -> tuple[float, float]:
     """Slope and offset; a head whose label never varies keeps its score."""
-    if len(np.unique(label > 0.5)) < 2:  # noqa: PLR2004 - right and wrong
+    told = np.isfinite(score) & np.isfinite(label)
+    right = label[told] > 0.5  # noqa: PLR2004 - half right
+    if len(np.unique(right)) < 2:  # noqa: PLR2004 - right and wrong
         return 1.0, 0.0
-    fit = LogisticRegression(C=1e6).fit(logit(score)[:, None], label > 0.5)  # noqa: PLR2004 - half right
+    fit = LogisticRegression(C=1e6).fit(logit(score[told])[:, None], right)
     return float(fit.coef_[0, 0]), float(fit.intercept_[0])
 
 

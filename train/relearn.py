@@ -2,7 +2,7 @@
 
 Two ways lead from a log to an artifact. A *shift* (`train.shift`) keeps the parent's heads and
 moves their odds: any number of labels will do, and no number mends heads that are wrong throughout.
-A *refit* (`train.partial`) grows all heads anew, for which some hundreds of questions must have
+A *refit* (`train.learn`) grows all heads anew, for which some hundreds of questions must have
 been put to every tier. Both are held against each other on rows that neither was fitted on, and the
 parent is kept with its shift unless the refit's curve lies above: that is all the prior there is.
 Rejected: to grow new trees upon the parent's. Each retrain would make the artifact slower.
@@ -24,9 +24,8 @@ from router.tiers import Ladder
 from train import shift
 from train.dataset import Example, Vectors
 from train.known import known_arrays
-from train.learn import FOLDS, Crossed, CrossedEstimator
+from train.learn import FOLDS, Crossed, CrossedEstimator, learn, rowset
 from train.metrics import Point, area
-from train.partial import learn_partial, partial_rows
 from train.replay import Remembering, ladder_of, replay
 from train.trees import DEFAULT, TreesConfig
 
@@ -70,13 +69,13 @@ def find_refit(  # noqa: PLR0917 - what a fit is made of
         DataError: Of some set of tiers too few answers are known together.
     """
     examples, vectors = merged(examples, vectors)
-    rows = partial_rows(examples, vectors, parent.tiers)
+    rows = rowset(examples, vectors, parent.tiers)
     is_whole = rows.is_whole
     if is_whole.sum() < LEAST_WHOLE:
         return None
     some = [example for example, whole in zip(examples, is_whole, strict=True) if whole]
     ladder = ladder_of(some, parent.tiers)
-    arrays, crossed = learn_partial(rows, seed, config)
+    arrays, crossed = learn(rows, seed, config)
     arrays |= known_arrays(vectors, crossed.right[()], crossed.gain[()], seed)
     among = _only(crossed, is_whole)
     made = finish(head, arrays, among, some, ladder=ladder)

@@ -34,8 +34,8 @@ from train.dataset import load_encoder, read_tier3, vectors_of
 from train.errors import DataError
 from train.evaluate import Sweep, compare, gist_of, router_sweep
 from train.fit import WORK
-from train.heads import Targets, cross_fitted, fit_heads
-from train.learn import Rowset, folds_of, learn_linear, rowset, state_rows
+from train.heads import Head, StateLearner
+from train.learn import Rowset, folds_of, learn_linear, rowset
 from train.replay import ladder_of, tiers_of
 from train.trees import DEFAULT
 
@@ -102,10 +102,11 @@ def run(args: argparse.Namespace) -> int:
     own, other = _fitted(rows[0], rows[1], costs, prices, tokens_in, args.seed)
     version, router = router_sweep(args.artifact, told, args.work, encoder=encoder)
     sweeps = {"router": router, **_sweeps(own, other)}
-    found = {"artifact": version, "rows": len(told), "methods": compare(sweeps, args.seed)}
+    methods = compare(sweeps, args.seed)
+    found = {"artifact": version, "rows": len(told), "methods": methods}
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(gist_of(found["methods"]))
+    print(gist_of(methods))
     return 0
 
 
@@ -123,16 +124,13 @@ def _fitted(  # noqa: PLR0917 - a private step of `run`
     scores = (told.question - linear["linear_centre"]) @ linear["linear_weights"]
     scores = scores.astype(np.float64) + linear["linear_bias"]
     chances: tuple[dict[Held, Numbers], dict[Held, Numbers]] = ({}, {})
-    zeros = np.zeros(len(learnt.labels))
-    targets = Targets(right=list(learnt.labels.T), before=zeros, after=[])
+    once = np.ones(len(learnt.labels))
+    heads = [Head(after=learnt.labels[:, place], weight=once) for place in range(tiers)]
     for held in tqdm(subsets(tiers), desc="states", delay=1):
-        mine = state_rows(crossed[:, :tiers], learnt, held)
-        theirs = state_rows(scores[:, :tiers], told, held)
-        count = len(held)
-        chances[0][held] = cross_fitted(
-            mine, targets, held=count, splits=splits, seed=seed, config=DEFAULT
-        )
-        chances[1][held] = fit_heads(mine, targets, count, seed, DEFAULT).scores(theirs)
+        learner = StateLearner(learnt.state(held, crossed[:, :tiers]), splits, seed, DEFAULT)
+        other = told.state(held, scores[:, :tiers])
+        chances[0][held] = np.stack([learner.crossed(head) for head in heads], axis=1)
+        chances[1][held] = np.stack([learner.elsewhere(head, other) for head in heads], axis=1)
     price_in, price_out = np.array(prices).T
 
     def foretold(log_tokens: Numbers, asked: Numbers) -> Numbers:

@@ -17,7 +17,6 @@ from train.fit import with_table
 from train.known import known_arrays
 from train.learn import learn, rowset
 from train.metrics import Point, area
-from train.partial import learn_partial, partial_rows
 from train.relearn import find_refit, merged
 from train.replay import ladder_of, replay, tiers_of
 from train.trees import TreesConfig
@@ -106,20 +105,6 @@ def _area(artifact: Artifact, examples: list[Example], vectors: Vectors) -> floa
     return area(points, *ends)
 
 
-def test_without_gaps_it_is_learning_from_whole_rows(rows: tuple[list[Example], Vectors]) -> None:
-    """Each head foretells what `train.learn` has it foretell, in every state."""
-    examples, vectors = rows
-    _, whole = learn(rowset(examples, vectors, TIERS), 0, QUICK)
-    _, partial = learn_partial(partial_rows(examples, vectors, TIERS), 0, QUICK)
-    for held, told in whole.right.items():
-        for place, chance in told.items():
-            assert np.allclose(partial.right[held][place], chance, atol=1e-6)
-    for held, gains in whole.gain.items():
-        for plan, gain in gains.items():
-            assert np.allclose(partial.gain[held][plan], gain, atol=1e-6)
-    assert np.allclose(partial.tokens, whole.tokens, atol=1e-6)
-
-
 def test_a_poor_parents_heads_are_grown_anew(
     rows: tuple[list[Example], Vectors], poor: Artifact
 ) -> None:
@@ -153,7 +138,7 @@ def test_too_few_whole_rows_tell_nothing_of_sets(
     log = _with_gaps(examples, 0.2)
     assert find_refit(poor, HEAD, log, vectors, 0, with_table, QUICK) is None
     with pytest.raises(DataError, match="80 rows tell of tier 1"):
-        learn_partial(partial_rows(log, vectors, TIERS), 0, QUICK)
+        learn(rowset(log, vectors, TIERS), 0, QUICK)
 
 
 def test_a_question_stands_in_one_fold_alone() -> None:
