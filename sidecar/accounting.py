@@ -199,7 +199,7 @@ class Accounting:
             told["x-sidecar-rule"] = ledger.aim.rule
         if ledger.decision is not None:
             decision = ledger.decision
-            told["x-sidecar-tier-reason"] = _joined(decision.reason, decision.detail)
+            told["x-sidecar-tier-reason"] = _joined(decision.reason, str(decision.detail))
             told["x-sidecar-probabilities"] = ",".join(f"{p:.3f}" for p in decision.probabilities)
         if ledger.outcome is not None:
             attempts = (self._told(attempt) for attempt in ledger.outcome.attempts)

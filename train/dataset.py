@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from router.decision import AnswerView, Task
 from router.signals import conclusion, normalised
-from sidecar.encoder.bundle import EncoderConfig
+from sidecar.encoder.bundle import EncoderConfig, Precision
 from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.sealing import AesGcm
 from sidecar.traffic.reader import read_folder
@@ -311,9 +311,9 @@ def _shadowed(heard: Heard) -> dict[str, Answered]:
     }
 
 
-def load_encoder() -> TextEncoder:
-    """The encoder that serving uses."""
-    return OnnxEncoder.load(EncoderConfig())
+def load_encoder(precision: Precision | Literal["auto"] = "auto") -> TextEncoder:
+    """The encoder that serving uses, or one of its other precisions."""
+    return OnnxEncoder.load(EncoderConfig(precision=precision))
 
 
 def vectors_of(examples: Sequence[Example], encoder: TextEncoder, work: Path) -> Vectors:

@@ -17,6 +17,7 @@ from router import features
 from router.artifact import DEFAULT, FORMAT, KIND, Artifact, content_hash
 from router.policy import Router, RouterConfig
 from router.tiers import Ladder
+from sidecar.encoder.bundle import PRECISIONS
 from sidecar.traffic.reader import log_files
 from train import relearn, shift
 from train.dataset import (
@@ -34,8 +35,11 @@ from train.errors import DataError
 from train.keys import add_key, find_cipher
 from train.known import known_arrays
 from train.learn import Crossed, CrossedEstimator, learn, rowset
+from train.precisions import admitted
 from train.replay import Remembering, ladder_of, replay, tiers_of
 from train.tracking import add_tracking, track
+from train.trees import DEFAULT as DEFAULT_TREES
+from train.trees import TreesConfig
 
 HELP: Final = "fit the router from tier3 rows, or shift an artifact by what the traffic log says"
 WORK: Final = Path(".sidecar/train")
@@ -53,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--traffic", type=Path, metavar="DIR", help="the log, feedback as labels")
     add_key(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="artifact's folder")
+    parser.add_argument(
+        "--precisions",
+        nargs="*",
+        default=[],
+        choices=PRECISIONS,
+        help="of the encoder, to be served too where they decide alike (with --data)",
+    )
     parser.add_argument(
         "--parent", type=Path, default=DEFAULT, help="artifact to shift (with --traffic)"
     )
@@ -85,15 +96,21 @@ def from_data(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
         raise DataError(f"{len(examples)} rows are too few to fit on; {LEAST_ROWS} are needed")
     vectors = vectors_of(examples, encoder, args.work)
     head = {"encoder_ids": [encoder.encoder_id], "data": file_hashes(args.data), "parent": None}
-    return fitted(head, examples, vectors, args.seed)
+    artifact = fitted(head, examples, vectors, args.seed)
+    others = {name: load_encoder(name) for name in args.precisions}
+    return admitted(artifact, examples, vectors, others, args.work) if others else artifact
 
 
 def fitted(
-    head: Mapping[str, Any], examples: Sequence[Example], vectors: Vectors, seed: int
+    head: Mapping[str, Any],
+    examples: Sequence[Example],
+    vectors: Vectors,
+    seed: int,
+    config: TreesConfig = DEFAULT_TREES,
 ) -> Artifact:
     """The artifact of these rows; `head` says where they and their vectors come from."""
     tiers = tiers_of(examples)
-    arrays, crossed = learn(rowset(examples, vectors, tiers), seed)
+    arrays, crossed = learn(rowset(examples, vectors, tiers), seed, config)
     arrays |= known_arrays(vectors, crossed.right[()], crossed.gain[()], seed)
     shape = {"tiers": list(tiers), "dim": int(vectors.shape[1])}
     head = {**head, **shape, "rows": len(examples), "seed": seed}

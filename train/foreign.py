@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +27,12 @@ from train.errors import DataError
 from train.fit import WORK, fitted
 from train.metrics import Point, hull
 from train.replay import Replayed, ladder_of, replay, tiers_of
+from train.trees import DEFAULT, TreesConfig
 
 HELP: Final = "leave a domain out of the fit: is it noticed as foreign, and what does it cost?"
 ROUNDS: Final = 400
+QUICK: Final = TreesConfig(trees=35, rate=0.13)
+"""Chosen: as much learnt in all as 100 trees at 0.05 learn, in a third of the time."""
 
 Numbers = NDArray[np.float64]
 
@@ -37,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE")
     parser.add_argument("--domains", nargs="*", default=[], help="left out in turn (all)")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and faster trees: a third of the time"
+    )
     parser.add_argument("--work", type=Path, default=WORK, help="where vectors are kept")
 
 
@@ -48,19 +55,24 @@ def run(args: argparse.Namespace) -> int:
     if strange := sorted(set(args.domains) - set(known)):
         raise DataError(f"there is no domain {strange[0]!r}; there are {', '.join(known)}")
     for domain in args.domains or known:
-        told = _left_out(domain, examples, vectors, args.seed, encoder.encoder_id)
+        head: dict[str, Any] = {"encoder_ids": [encoder.encoder_id], "data": {}, "parent": None}
+        make = partial(fitted, head, seed=args.seed, config=QUICK if args.quick else DEFAULT)
+        told = _left_out(domain, examples, vectors, args.seed, make)
         print(json.dumps(told) if args.json else gist(told), flush=True)
     return 0
 
 
 def _left_out(
-    domain: str, examples: Sequence[Example], vectors: Vectors, seed: int, encoder_id: str
+    domain: str,
+    examples: Sequence[Example],
+    vectors: Vectors,
+    seed: int,
+    make: Callable[[Sequence[Example], Vectors], Artifact],
 ) -> dict[str, Any]:
     is_out = np.array([example.domain == domain for example in examples])
     rest = [example for example, out in zip(examples, is_out, strict=True) if not out]
     rows = [example for example, out in zip(examples, is_out, strict=True) if out]
-    head: dict[str, Any] = {"encoder_ids": [encoder_id], "data": {}, "parent": None}
-    artifact = fitted(head, rest, vectors[~is_out], seed)
+    artifact = make(rest, vectors[~is_out])
     found, known = vectors[is_out], artifact.known
     assert known is not None, "it was fitted just now"  # noqa: S101 - a bug of ours
     strange = np.array([known.strangeness(vector) for vector in found])

@@ -20,7 +20,7 @@ import argparse
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import Final
 
@@ -206,9 +206,9 @@ def _settings(known: Known, longest: int) -> Iterator[tuple[tuple[int, ...], tup
     limits = {p: np.quantile(known.chances[p,][:, p], quantiles) for p in tiers}
     for size in range(1, longest + 1):
         for order in permutations(tiers, size):
-            grids = [limits[place] for place in order[:-1]]
-            for chosen in np.array(np.meshgrid(*grids)).reshape(size - 1, -1).T:
-                yield order, (*chosen.tolist(), 0.0)
+            grids = [limits[place].tolist() for place in order[:-1]]
+            for chosen in product(*grids):
+                yield order, (*chosen, 0.0)
 
 
 def cascade_routing(learnt: Known, told: Known) -> Sweep:

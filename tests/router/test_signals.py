@@ -73,3 +73,33 @@ def test_option_that_the_working_reached_is_backed() -> None:
     assert good[names.index("backing")] == 1.0
     assert bad[names.index("backing")] == 0.0
     assert bad[names.index("rival_backing")] == 1.0
+
+
+def test_letter_in_plain_words_is_told_from_one_in_markup() -> None:
+    """Whoever reads answers by a pattern finds the one and not the other."""
+    asked, place = signals.read_question("Which?\nA. x\nB. y"), "letter_is_plain"
+    for text, plain in (("The answer is (B).", 1.0), ("The answer is **B. y**.", 0.0)):
+        reading = signals.read_answer(asked, text, 5)
+        assert reading.conclusion == "b"
+        assert reading.signals[signals.ANSWER_SIGNALS.index(place)] == plain
+
+
+def test_answers_lean_to_the_option_that_their_working_holds() -> None:
+    """What one tier works out may speak for what the other chose."""
+    asked = signals.read_question("What is 2 + 2?\nA. 3 apples\nB. 4 pears")
+    lower = signals.read_answer(asked, "It is 4 pears. The answer is (A).", 9)
+    upper = signals.read_answer(asked, "It is 4 pears. The answer is (B).", 9)
+    told = dict(zip(signals.PAIR_SIGNALS, signals.pair_signals(lower, upper), strict=True))
+    assert told["lower_backs_upper"] > 0 > told["upper_backs_lower"]
+    assert told["disagree"] == 1.0
+
+
+def test_who_concludes_twice_and_differently_says_so() -> None:
+    """A change of mind in the midst of an answer is a signal."""
+    asked = signals.read_question("q")
+    names = signals.ANSWER_SIGNALS
+    wavering = signals.read_answer(asked, "The answer is (A). No: the answer is (B).", 9).signals
+    steady = signals.read_answer(asked, "The answer is (B). So: the answer is (B).", 9).signals
+    assert wavering[names.index("finals_differ")] == 1.0
+    assert steady[names.index("finals_differ")] == 0.0
+    assert steady[names.index("finals")] == wavering[names.index("finals")]
