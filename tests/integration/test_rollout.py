@@ -107,7 +107,7 @@ async def test_a_sabotaged_artifact_is_taken_back(start: Start, tmp_path: Path) 
     asked = await until(sidecar, bad, shipped)
     actions = [change.action for change in rollout.state.history]
     assert actions == ["adopted", "shadow", "canary", "rolled_back"]
-    assert rollout.state.history[-1].reason.startswith(("quality", "errors"))
+    assert rollout.state.history[-1].reason.startswith(("quality", "errors", "escalations"))
     assert asked < 400
     assert set(await served_by(sidecar, 10, 1_000)) == {shipped}
     exposition = sidecar.lasting.metrics.exposition().decode()

@@ -38,7 +38,7 @@ class CountingEncoder(TextEncoder, Protocol):
 
 
 def _args(**values: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"seed": 0, "traffic_key": "", **values})
+    return argparse.Namespace(**{"seed": 0, "traffic_key": "", "precisions": [], **values})
 
 
 @pytest.fixture(scope="module")

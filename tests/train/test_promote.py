@@ -36,7 +36,7 @@ def fitted(
     folder = tmp_path_factory.mktemp("fitted")
     half = folder / "half.jsonl"
     half.write_text("".join(tier3_file.read_text().splitlines(keepends=True)[:240]))
-    args = argparse.Namespace(seed=0, data=[half], work=folder / "work")
+    args = argparse.Namespace(seed=0, data=[half], work=folder / "work", precisions=[])
     from_data(args, session_encoder).save(folder / "artifact")
     return folder / "artifact"
 
