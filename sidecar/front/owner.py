@@ -22,6 +22,7 @@ from sidecar.front.table import KEY_BYTES
 from sidecar.ledger import Ledger
 from sidecar.pipeline import Pipeline
 from sidecar.web.middleware import REQUEST_ID
+from sidecar.web.wire import fixed_head
 
 _AT_ONCE: Final = 32
 """Chosen: replies accounted for before the loop turns to its callers: some 2 ms."""
@@ -142,7 +143,7 @@ class OwnerApi:
         kept = Kept(
             body=entry.body,
             created_at=entry.created_at,
-            headers=accounting.headers(ledger),
+            head=fixed_head(accounting.headers(ledger), is_stream=is_stream),
             summary=accounting.summary(ledger) if is_stream else None,
             include_usage=inquiry.request.include_usage,
         )

@@ -25,17 +25,13 @@ from aiohttp import web
 from sidecar.front.relay import Relay
 from sidecar.front.reply import KEY_HEADER, Kept
 from sidecar.front.served import Batch, Served
-from sidecar.front.table import Found, Reader
+from sidecar.front.table import Reader
 from sidecar.telemetry.logs import TelemetryConfig, configure
 from sidecar.web.bodies import read_body
-from sidecar.web.connections import room_for_connections, taken
-from sidecar.web.heads import CHAT, fresh_request_id, request_key
+from sidecar.web.connections import room_for_connections
+from sidecar.web.heads import CHAT, MAX_ASKED_BYTES, Heads, fresh_request_id, request_key
 from sidecar.web.listen import SocketDoor, drain
 from sidecar.web.middleware import double_talk_refused, errors_told, pages_kept_out
-from sidecar.web.sse import DONE, STREAM_HEADERS, event
-
-MAX_LOOKED_UP_BYTES: Final = 64 * 1024
-"""Chosen: a longer body is sent on as it comes in, so that a front holds little of anybody's."""
 
 TELL_S: Final = 0.05
 """Chosen: what a front that is killed has not told of; twenty trips a second are nothing."""
@@ -137,72 +133,64 @@ class Teller:
         await self._session.close()
 
 
-class Front:
-    """The handler of every request."""
+class Shown:
+    """What the table knows, for the front's connections: see `web.quick.Known`.
 
-    def __init__(self, *, reader: Reader, relay: Relay, teller: Teller, secret: bytes) -> None:
+    Attributes:
+        heads: What requests began with lately.
+        is_shut: Nothing is given any more: each answer is to say that the door drains.
+    """
+
+    def __init__(self, reader: Reader, teller: Teller, secret: bytes) -> None:
         self._reader = reader
+        self._teller = teller
+        self.heads: Final = Heads(secret)
+        self.is_shut = False
+
+    def find(self, key: bytes) -> bytes | None:
+        """The whole answer to the request with this key; None: it is the owner's to give."""
+        begun_s, received_at = time.perf_counter(), time.time()
+        found = None if self.is_shut else self._reader.find(key, received_at)
+        if found is None:
+            return None
+        kept, request_id = Kept.unpacked(found.payload), fresh_request_id()
+        told = kept.told(request_id, received_at, (time.perf_counter() - begun_s) * 1e3)
+        took_ms = (time.perf_counter() - begun_s) * 1e3
+        self._teller.served(Served(found.number, request_id, received_at, took_ms))
+        return told
+
+
+class Front:
+    """The handler of every request that is not answered from the table."""
+
+    def __init__(self, relay: Relay, teller: Teller, secret: bytes) -> None:
         self._relay = relay
         self._teller = teller
         self._secret = secret
         self.inside = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """A hit, or whatever the owner says."""
+        """Whatever the owner says."""
         self.inside += 1
+        self._teller.relayed()
         try:
-            return await self._answer(request)
+            if not _may_be_a_hit(request):
+                return await self._relay.answered(request, None, {})
+            body = await read_body(request)
+            key = request_key(request.headers, body, self._secret)
+            return await self._relay.answered(request, body, {KEY_HEADER: key.hex()})
         finally:
             self.inside -= 1
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        begun_s, received_at = time.perf_counter(), time.time()
-        if not _may_be_a_hit(request):
-            self._teller.relayed()
-            return await self._relay.answered(request, None, {})
-        body = await read_body(request)
-        key = request_key(request.headers, body, self._secret)
-        found = self._reader.find(key, received_at)
-        if found is None:
-            self._teller.relayed()
-            return await self._relay.answered(request, body, {KEY_HEADER: key.hex()})
-        return await self._given(request, found, begun_s, received_at)
-
-    async def _given(
-        self, request: web.Request, found: Found, begun_s: float, received_at: float
-    ) -> web.StreamResponse:
-        kept, request_id = Kept.unpacked(found.payload), fresh_request_id()
-
-        def took_ms() -> float:
-            return (time.perf_counter() - begun_s) * 1e3
-
-        headers = kept.told_headers(request_id, received_at, took_ms())
-        response: web.StreamResponse
-        if kept.summary is None:
-            body = kept.told_body(received_at)
-            response = web.Response(body=body, headers=headers, content_type="application/json")
-        else:
-            response = web.StreamResponse(headers={**headers, **STREAM_HEADERS})
-        try:
-            await response.prepare(request)
-            if kept.summary is not None:  # the whole stream in one piece: it is all there
-                events = kept.told_events(request_id, received_at, took_ms)
-                whole = b"".join([*map(event, events), DONE])
-                await taken(request, response.write(whole))
-            await taken(request, response.write_eof())
-        finally:
-            self._teller.served(Served(found.number, request_id, received_at, took_ms()))
-        return response
-
 
 def _may_be_a_hit(request: web.Request) -> bool:
-    """It is a chat request of a length that is looked up."""
+    """It is a chat request of a length that is looked up; a longer one is sent on as it comes."""
     length = request.content_length
     return (
         request.method == "POST"
         and request.rel_url.raw_path_qs == CHAT
         and length is not None
-        and length <= MAX_LOOKED_UP_BYTES
+        and length <= MAX_ASKED_BYTES
     )
 
 
@@ -212,13 +200,15 @@ async def serve(config: FrontConfig, logger: logging.Logger) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(sys.stdin.fileno(), stop.set)  # nothing more is said there: it is the end
     reader, relay, teller = Reader(config.table), Relay(config.plane), Teller(config.control)
-    front = Front(reader=reader, relay=relay, teller=teller, secret=bytes.fromhex(config.secret))
+    secret = bytes.fromhex(config.secret)
+    front, shown = Front(relay, teller, secret), Shown(reader, teller, secret)
     app = web.Application(middlewares=[errors_told(logger), double_talk_refused, pages_kept_out])
     app.router.add_route("*", "/{rest:.*}", front.answer)
     door = SocketDoor(
         app,
         socket.socket(fileno=config.listener),
         max_connections=room_for_connections(config.max_connections),
+        givens=shown,
     )
     await door.open()
     await teller.start()

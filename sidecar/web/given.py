@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
-from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import SERVER_SOFTWARE
 
 from sidecar import answer, streams
 from sidecar.admission.admission import Admission
@@ -24,11 +22,9 @@ from sidecar.again import Again
 from sidecar.ledger import Ledger
 from sidecar.pipeline import Pipeline
 from sidecar.stopwatch import Stopwatch
-from sidecar.web.heads import Heads, fresh_request_id, request_key
-from sidecar.web.sse import DONE, STREAM_HEADERS, event
-
-MAX_ASKED_BYTES: Final = 64 * 1024
-"""Chosen: longer requests are seldom the same, and are read the long way."""
+from sidecar.web.heads import MAX_ASKED_BYTES, Heads, fresh_request_id, request_key
+from sidecar.web.sse import DONE, event
+from sidecar.web.wire import fixed_head, whole
 
 MAX_WEIGHT_BYTES: Final = 32 * 2**20
 """Chosen: an eighth of what the cache itself may hold by default."""
@@ -38,8 +34,6 @@ _RECORD_BYTES: Final = 4_000
 
 _TEXT_RATIO: Final = 4
 """Chosen: a parsed body takes up to four times the bytes that it came in."""
-
-_NEW_EACH_TIME: Final = frozenset({"x-sidecar-request-id", "x-sidecar-overhead-ms", "age"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +84,7 @@ class Givens:
         again = pipeline.again_of(ledger)
         assert ledger.hit is not None  # noqa: S101 - it was a hit
         is_stream = ledger.inquiry.request.stream
-        head = _head(pipeline, ledger)
+        head = fixed_head(pipeline.accounting.headers(ledger), is_stream=is_stream)
         events = _events(pipeline, ledger) if is_stream else None
         weight = _RECORD_BYTES + _TEXT_RATIO * len(body) + len(head)
         weight += 8 * len(ledger.hit.entry.body) if is_stream else 0
@@ -124,21 +118,6 @@ class Givens:
         self._weight -= gone.weight if gone is not None else 0
 
 
-def _head(pipeline: Pipeline, ledger: Ledger) -> bytes:
-    headers = {
-        name: value
-        for name, value in pipeline.accounting.headers(ledger).items()
-        if name not in _NEW_EACH_TIME
-    }
-    if ledger.inquiry.request.stream:
-        headers |= STREAM_HEADERS
-    else:
-        headers["content-type"] = "application/json"
-    headers["server"] = SERVER_SOFTWARE
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 200 OK\r\n{lines}".encode()
-
-
 def _told(given: _Given, pipeline: Pipeline, ledger: Ledger) -> bytes:
     inquiry, hit = ledger.inquiry, ledger.hit
     assert hit is not None  # noqa: S101 - given again
@@ -147,17 +126,12 @@ def _told(given: _Given, pipeline: Pipeline, ledger: Ledger) -> bytes:
         body = answer.replayed_body(hit.entry.body, answer_id, now_at)
     else:
         body = _stream(given, pipeline, ledger, answer_id.encode(), b"%d" % now_at)
-    head = b"%sx-sidecar-request-id: %s\r\nx-sidecar-overhead-ms: %.3f\r\nage: %d\r\n" % (
+    return whole(
         given.head,
-        inquiry.request_id.encode(),
-        inquiry.watch.overhead_ms(),
-        max(0, int(inquiry.received_at - hit.entry.created_at)),
-    )
-    return b"%sdate: %s\r\ncontent-length: %d\r\n\r\n%s" % (
-        head,
-        rfc822_formatted_time().encode(),
-        len(body),
         body,
+        request_id=inquiry.request_id,
+        overhead_ms=inquiry.watch.overhead_ms(),
+        age_s=inquiry.received_at - hit.entry.created_at,
     )
 
 

@@ -21,6 +21,9 @@ KEY_BYTES: Final = 16
 """Chosen: of a keyed hash with a secret; the chance that any two of 2**30 requests fall
 together is 2**-69."""
 
+MAX_ASKED_BYTES: Final = 64 * 1024
+"""Chosen: longer requests are seldom the same, and are read the long way."""
+
 MAX_HEADS: Final = 1_024
 """Chosen: callers send the same few heads again and again, but for the length of the body; 2 kB
 each."""

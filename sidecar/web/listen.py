@@ -20,8 +20,7 @@ from aiohttp import web
 
 from sidecar.errors import ConfigError
 from sidecar.web.connections import BoundedSite
-from sidecar.web.given import Givens
-from sidecar.web.quick import quick
+from sidecar.web.quick import Known, quick
 
 T = TypeVar("T")
 
@@ -142,7 +141,7 @@ class Door:
         *,
         max_connections: int,
         idle_s: float = IDLE_S,
-        givens: Givens | None = None,
+        givens: Known | None = None,
     ) -> None:
         """Set up.
 
@@ -204,7 +203,11 @@ class Door:
     def _site(self, runner: web.AppRunner) -> web.BaseSite:
         """Where it listens."""
         make = quick(self._givens, **self._manners) if self._givens is not None else None
-        return BoundedSite(runner, (self._host, self._port), self._most, make)
+        return BoundedSite(runner, self._where, self._most, make)
+
+    @property
+    def _where(self) -> tuple[str, int] | socket.socket:
+        return self._host, self._port
 
     @property
     def connections(self) -> int:
@@ -245,13 +248,19 @@ class SocketDoor(Door):
     """A Door on a socket that somebody else opened, and listens on already."""
 
     def __init__(
-        self, app: web.Application, listener: socket.socket, *, max_connections: int
+        self,
+        app: web.Application,
+        listener: socket.socket,
+        *,
+        max_connections: int,
+        givens: Known | None = None,
     ) -> None:
-        super().__init__(app, "", 0, max_connections=max_connections)
+        super().__init__(app, "", 0, max_connections=max_connections, givens=givens)
         self._listener = listener
 
-    def _site(self, runner: web.AppRunner) -> web.BaseSite:
-        return BoundedSite(runner, self._listener, self._most)
+    @property
+    def _where(self) -> socket.socket:
+        return self._listener
 
 
 async def drain(door: Door, in_flight: Callable[[], int], drain_s: float) -> None:

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from sidecar.web.given import MAX_ASKED_BYTES, Givens
-from sidecar.web.heads import Head
+from sidecar.web.heads import MAX_ASKED_BYTES, Head, Heads
 
 HELD_S: Final = 1.0
 """Chosen: a body sent apart follows within milliseconds; a slow one is aiohttp's to wait for."""
@@ -29,12 +28,31 @@ HELD_S: Final = 1.0
 _LOST: Final = -1
 
 
+class Known(Protocol):
+    """Whoever knows answers: `Givens`, or a front's share of them.
+
+    Attributes:
+        is_shut: Nothing is given any more.
+    """
+
+    is_shut: bool
+
+    @property
+    def heads(self) -> Heads:
+        """What requests began with lately."""
+        ...
+
+    def find(self, key: bytes) -> bytes | None:
+        """The whole answer to the request with this key."""
+        ...
+
+
 class Quick(RequestHandler):
     """One connection."""
 
     __slots__ = ("_givens", "_heads", "_held", "_owed", "_timer")
 
-    def __init__(self, server: web.Server, givens: Givens, **more: Any) -> None:
+    def __init__(self, server: web.Server, givens: Known, **more: Any) -> None:
         """`more` is aiohttp's own."""
         super().__init__(server, loop=asyncio.get_running_loop(), **more)
         self._givens = givens
@@ -119,6 +137,6 @@ class Quick(RequestHandler):
         self._take(self._let_go(), may_wait=False)
 
 
-def quick(givens: Givens, **more: Any) -> Callable[[Any], asyncio.BaseProtocol]:
+def quick(givens: Known, **more: Any) -> Callable[[Any], asyncio.BaseProtocol]:
     """What makes a server's connections; `more` is aiohttp's own."""
     return lambda server: Quick(server, givens, **more)

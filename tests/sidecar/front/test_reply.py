@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -15,7 +17,7 @@ KEPT = Kept(
     body=b'{"object":"chat.completion","model":"m","choices":[{"index":0,"message":'
     b'{"role":"assistant","content":"An answer."},"finish_reason":"stop"}]}',
     created_at=100.0,
-    headers={"x-sidecar-cache": "hit-exact", "x-sidecar-request-id": "old", "age": "7"},
+    head=b"HTTP/1.1 200 OK\r\nx-sidecar-cache: hit-exact\r\n",
 )
 
 
@@ -54,33 +56,49 @@ def test_a_header_cannot_pass_for_the_body() -> None:
     assert request_key({}, b"x-a\x001\n\nq", SECRET) != request_key({"x-a": "1"}, b"q", SECRET)
 
 
-def test_packed_and_unpacked_it_is_the_same() -> None:
+@pytest.mark.parametrize("kept", [KEPT, replace(KEPT, summary={"a": 1}, include_usage=True)])
+def test_packed_and_unpacked_it_is_the_same(kept: Kept) -> None:
     """The body's bytes as they stand."""
-    assert Kept.unpacked(KEPT.packed()) == KEPT
+    assert Kept.unpacked(kept.packed()) == kept
+
+
+def read(raw: bytes) -> tuple[dict[str, str], bytes]:
+    """Headers and body of an answer's bytes."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    assert first == "HTTP/1.1 200 OK"
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert int(headers.pop("content-length")) == len(body)
+    assert headers.pop("date")
+    return headers, body
 
 
 def test_what_is_new_each_time_is_new() -> None:
-    """Request id, age and our own time; the rest as it was."""
-    told = KEPT.told_headers("req-1", 105.5, 0.25)
-    assert told == {
+    """Request id, age and our own time, the answer's id and time; the rest as it was."""
+    headers, body = read(KEPT.told("req-1", 105.5, 0.25))
+    assert headers == {
         "x-sidecar-cache": "hit-exact",
         "x-sidecar-request-id": "req-1",
         "x-sidecar-overhead-ms": "0.250",
         "age": "5",
     }
-    one, other = (orjson.loads(KEPT.told_body(200.0)) for _ in range(2))
+    one, other = orjson.loads(body), orjson.loads(read(KEPT.told("req-2", 105.5, 0.25))[1])
     assert one["id"] != other["id"]
-    assert one["created"] == 200
+    assert one["created"] == 105
     assert one["choices"][0]["message"]["content"] == "An answer."
 
 
 def test_a_stream_ends_with_its_summary() -> None:
     """The last chunk's `sidecar` object names this very request."""
     kept = Kept(
-        body=KEPT.body, created_at=1.0, headers={}, summary={"cache": "hit-exact", "tier": "small"}
+        body=KEPT.body,
+        created_at=1.0,
+        head=KEPT.head,
+        summary={"cache": "hit-exact", "tier": "small"},
     )
-    *_, last = kept.told_events("req-9", 3.0, lambda: 0.5)
-    assert orjson.loads(last)["sidecar"] == {
+    *_, last, done, rest = read(kept.told("req-9", 3.0, 0.5))[1].split(b"\n\n")
+    assert (done, rest) == (b"data: [DONE]", b"")
+    assert orjson.loads(last.removeprefix(b"data: "))["sidecar"] == {
         "cache": "hit-exact",
         "tier": "small",
         "request_id": "req-9",
