@@ -34,7 +34,7 @@ from cache.partitions import Partitions
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
 from cache.stores.reader import DiskReader
-from sidecar.builder import Builder
+from sidecar.builder import Builder, give_back
 
 T = TypeVar("T")
 Vectors = NDArray[np.float32]
@@ -384,7 +384,9 @@ def _clusters(dice: np.random.Generator, count: int = 50_000) -> Vectors:
 
 
 def _private_bytes() -> int:
-    """Memory of this process that is no file's."""
+    """Memory of this process that is no file's, nor free already."""
+    gc.collect()
+    give_back()
     try:
         status = Path("/proc/self/status").read_text("ascii")
     except OSError:
