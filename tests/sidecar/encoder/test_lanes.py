@@ -26,8 +26,11 @@ class Meeting(FakeEncoder):
     def __init__(self, parties: int) -> None:
         super().__init__(together=False)
         self._barrier = threading.Barrier(parties)
+        self.gate = threading.Event()
+        self.gate.set()
 
     def run(self, batch: Sequence[Tokens]) -> Vectors:
+        assert self.gate.wait(60.0)
         self._barrier.wait(60.0)
         return super().run(batch)
 
@@ -63,6 +66,36 @@ async def test_a_work_that_came_first_is_done_before_a_texts_then() -> None:
         await lanes.encode("text", partial(note, f"text {each}"))
     await lanes.close()
     assert done == [f"{what} {each}" for each in range(50) for what in ("work", "text")]
+
+
+async def test_a_page_lets_questions_pass_and_is_not_forgotten() -> None:
+    """Questions that come soon after it go first; one that comes much later does not."""
+    encoder, now_s, done = Meeting(1), [0.0], list[str]()
+    lanes = Lanes(encoder, SMALL, count=1, clock=lambda: now_s[0])
+    lanes.start()
+
+    def note(what: str, _encoding: Encoding | None = None) -> None:
+        done.append(what)
+
+    async def asked(text: str, at_s: float) -> asyncio.Future[None]:
+        now_s[0] = at_s
+        future = asyncio.ensure_future(lanes.encode(text, partial(note, text[:4])))
+        await asyncio.sleep(0)
+        return future
+
+    encoder.gate.clear()
+    first = await asked("held", 0.0)
+    while lanes.waiting:
+        await asyncio.sleep(0.001)
+    rest = [
+        await asked("page" * 400, 0.0),
+        await asked("soon", 0.1),
+        await asked("late", 0.2),
+    ]
+    encoder.gate.set()
+    await asyncio.gather(first, *rest)
+    await lanes.close()
+    assert done == ["held", "soon", "page", "late"]
 
 
 async def test_faults_bounds_and_leavers_are_as_with_one_lane() -> None:
