@@ -11,8 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -25,6 +23,8 @@ from typing import Any, Final
 import uvloop
 
 from loadtest import benchplot
+from loadtest.benchtables import AT_ONCE, BASELINE, NOTES, QUANTILES, all_tables, grown
+from loadtest.cost import cpu_s, rss_mib
 from loadtest.flood import Flooded, closed, opened
 from loadtest.gateways import Gateway, litellm, portkey, sidecar
 from loadtest.hops import fresh_questions
@@ -32,21 +32,15 @@ from loadtest.intervals import percentile
 from loadtest.peerinstall import installed
 from loadtest.processes import NotReady, Server, free_port, python, running, start
 from loadtest.rawhttp import Connection, request
-from loadtest.report import Report, Table
+from loadtest.report import Report
 
-AT_ONCE: Final = (1, 16, 64, 256)
 OPEN_AT_ONCE: Final = 16
 """Chosen: the closed run whose rate the open ones are shares of."""
 OPEN_SHARES: Final = (0.25, 0.5)
 """Chosen: of the rate that the slower of the pair reached; beyond a half the machine's other work
 shows more than the servers do."""
 
-QUANTILES: Final = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"))
-WORSE_RATIO: Final = 1.15
-"""Chosen: a ratio that grew by more is told; from run to run they differ by a tenth."""
-
 _HIT: Final = "How do I measure a hit?"
-_BASELINE: Final = "bare aiohttp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,30 +109,15 @@ async def report(args: argparse.Namespace) -> Report:
     """All paths, all contenders."""
     # The generator is to cost as little as can be: it runs on the sidecar's own kind of loop.
     figures = await asyncio.to_thread(lambda: uvloop.run(_measured(args)))
-    grown = _grown(figures, args.against) if args.against else []
+    worse = grown(figures, args.against) if args.against else []
     if args.plot:
         benchplot.draw(figures, args.plot)
     return Report(
         title="Bench",
-        tables=[
-            _ratio_table(figures),
-            _rate_table(figures),
-            _open_table(figures),
-            _size_table(figures),
-        ],
+        tables=all_tables(figures),
         figures=figures,
-        notes=[*_NOTES, *(f"worse than before: {told}" for told in grown)],
+        notes=[*NOTES, *(f"worse than before: {told}" for told in worse)],
     )
-
-
-_NOTES: Final = (
-    (
-        "CPU is the server's own, all its threads and processes, in microseconds a request; its "
-        "upstream's is not in it. Ratios are the bare server's CPU over the contender's, of the "
-        "same rounds: 1 is as good as bare, 2 is half of its cost."
-    ),
-    "Open: requests at their appointed times; latencies count from those.",
-)
 
 
 async def _measured(args: argparse.Namespace) -> dict[str, Any]:
@@ -151,8 +130,10 @@ async def _measured(args: argparse.Namespace) -> dict[str, Any]:
         for path in PATHS:
             if not args.only or any(path.name.startswith(each) for each in args.only):
                 figures["paths"][path.name] = await _path(args, path, contenders, vendor)
+        if not args.only or "busy" in args.only:
+            figures["busy"] = await _busy(contenders[0], 5 * args.seconds)
         figures["servers"] = {
-            each.name: {"start_s": each.started_s, "rss_mib": _rss_mib(each.server.process.pid)}
+            each.name: {"start_s": each.started_s, "rss_mib": rss_mib(each.server.process.pid)}
             for each in contenders
         }
         return figures
@@ -173,7 +154,7 @@ async def _contenders(
     ours = await _started(sidecar(), folder, vendor, stack)
     kept = folder / "body.json"
     kept.write_bytes(await _hit_body(ours))
-    bare = Gateway(name=_BASELINE, run=lambda _, url: _baseline(folder, kept, url))
+    bare = Gateway(name=BASELINE, run=lambda _, url: _baseline(folder, kept, url))
     peers = await asyncio.to_thread(_peers) if args.peers else []
     others = [await _started(each, folder, vendor, stack) for each in (bare, *peers)]
     return [ours, *others]
@@ -233,9 +214,9 @@ async def _warmed(contenders: Sequence[Contender]) -> None:
 
 def _raws(contender: Contender, path: Route, *, seed: int) -> Iterator[bytes]:
     """What `contender` is sent, without end."""
-    where = path.bare if contender.name == _BASELINE else "/v1/chat/completions"
+    where = path.bare if contender.name == BASELINE else "/v1/chat/completions"
     url, headers = f"{contender.server.url}{where}", {**contender.headers, **path.headers}
-    if contender.name == _BASELINE:
+    if contender.name == BASELINE:
         headers = {}
     questions = _questions(path, seed)
     if not path.fresh and path.name != "semantic hit":
@@ -264,7 +245,7 @@ async def _path(
     able = [
         each
         for position, each in enumerate(contenders)
-        if position == 0 or (path.bare if each.name == _BASELINE else path.peers)
+        if position == 0 or (path.bare if each.name == BASELINE else path.peers)
     ]
     rounds: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
     for turn, at_once in itertools.product(range(args.rounds), AT_ONCE):
@@ -292,10 +273,10 @@ async def _closed(
     each: Contender, raws: Iterator[bytes], at_once: int, seconds: float, vendor: Server
 ) -> dict[str, float]:
     pid = each.server.process.pid
-    before, vendors = _cpu_s(pid), _cpu_s(vendor.process.pid)
+    before, vendors = cpu_s(pid), cpu_s(vendor.process.pid)
     flooded = await closed(each.server.url, raws, at_once=at_once, seconds=seconds)
     count = max(1, len(flooded.latencies_s))
-    spent = (_cpu_s(pid) - before, _cpu_s(vendor.process.pid) - vendors, flooded.generator_cpu_s)
+    spent = (cpu_s(pid) - before, cpu_s(vendor.process.pid) - vendors, flooded.generator_cpu_s)
     cpu_us, vendor_us, generator_us = (each_s / count * 1e6 for each_s in spent)
     return {
         "rate": flooded.rate,
@@ -312,103 +293,42 @@ def _latencies(flooded: Flooded) -> dict[str, float]:
     return {**told, "failed": float(flooded.failed)}
 
 
+HITS_A_SECOND: Final = 200.0
+PROBES_A_SECOND: Final = 20.0
+MISSES_AT_ONCE: Final = 32
+"""Chosen: hits and probes that take a core no more than a tenth of its time, beside as many new
+questions as keep the encoder's queue from ever being empty."""
+
+
+async def _busy(ours: Contender, seconds: float) -> dict[str, dict[str, dict[str, float]]]:
+    """Exact hits and the operator plane, with the encoder at rest and with more than it can do."""
+    url = f"{ours.server.url}/v1/chat/completions"
+    hit = request(url, _chat(_HIT), {})
+    probe = b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n"
+    fresh = (request(url, _chat(each, model="auto"), {}) for each in fresh_questions(7))
+
+    async def seen() -> dict[str, dict[str, float]]:
+        hits, probes = await asyncio.gather(
+            opened(url, itertools.repeat(hit), per_second=HITS_A_SECOND, seconds=seconds),
+            opened(
+                ours.server.admin_url,
+                itertools.repeat(probe),
+                per_second=PROBES_A_SECOND,
+                seconds=seconds,
+                at_most=16,
+            ),
+        )
+        return {"exact hit": _latencies(hits), "operator plane": _latencies(probes)}
+
+    idle = await seen()
+    flooding = asyncio.create_task(
+        closed(ours.server.url, fresh, at_once=MISSES_AT_ONCE, seconds=seconds + 0.5)
+    )
+    await asyncio.sleep(0.25)
+    busy = await seen()
+    await flooding
+    return {"idle": idle, "busy": busy}
+
+
 def _medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: median(run[name] for run in runs) for name in runs[0]}
-
-
-def _cpu_s(pid: int) -> float:
-    """Of a process and its children, all threads."""
-    return sum(_one_cpu_s(each) for each in _family(pid))
-
-
-def _family(pid: int) -> list[int]:
-    found = [pid]
-    for each in found:
-        for task in Path(f"/proc/{each}/task").glob("*/children"):
-            found += [int(child) for child in task.read_text().split()]
-    return found
-
-
-def _one_cpu_s(pid: int) -> float:
-    """Source: proc(5), `schedstat`: nanoseconds on a core."""
-    tasks = Path(f"/proc/{pid}/task")
-    return sum(int((each / "schedstat").read_text().split()[0]) for each in tasks.iterdir()) / 1e9
-
-
-def _rss_mib(pid: int) -> float:
-    page = os.sysconf("SC_PAGE_SIZE")
-    pages = (int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in _family(pid))
-    return sum(pages) * page / 2**20
-
-
-def _ratios(figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """By path and contender, the bare CPU over its own, by connections."""
-    found: dict[str, dict[str, float]] = {}
-    for path, told in figures["paths"].items():
-        ours = told[next(iter(told))]["closed"]
-        for name, runs in told.items():
-            base = told.get(_BASELINE, {}).get("closed", ours)
-            found[f"{path}: {name}"] = {
-                at_once: base[at_once]["cpu_us"] / run["cpu_us"]
-                for at_once, run in runs["closed"].items()
-                if run["cpu_us"]
-            }
-    return found
-
-
-def _grown(figures: Mapping[str, Any], earlier: Path) -> list[str]:
-    """Ratios to the bare servers that are worse than they were."""
-    before = _ratios(json.loads(earlier.read_text())["figures"])
-    told = []
-    for row, ratios in _ratios(figures).items():
-        for at_once, ratio in ratios.items():
-            was = before.get(row, {}).get(at_once)
-            if was is not None and was > WORSE_RATIO * ratio:
-                told.append(f"{row}, {at_once} at once: {was:.2f} was, {ratio:.2f} is")
-    return told
-
-
-def _ratio_table(figures: Mapping[str, Any]) -> Table:
-    rows = []
-    for row, ratios in _ratios(figures).items():
-        path, name = row.split(": ")
-        runs = figures["paths"][path][name]["closed"]
-        cells = [f"{runs[n]['cpu_us']:.0f} ({ratios[n]:.2f})" if n in ratios else "-" for n in runs]
-        rows.append((row, *cells))
-    headings = ("CPU a request, us (bare over it)", *(f"{n} at once" for n in AT_ONCE))
-    return Table(title="Cost", headings=headings, rows=rows)
-
-
-def _rate_table(figures: Mapping[str, Any]) -> Table:
-    rows = [
-        (
-            f"{path}: {name}, {at_once} at once",
-            *(f"{run[key]:.0f}" for key in ("rate", "generator_us", "vendor_us")),
-            *(f"{run[key]:.2f}" for _, key in QUANTILES),
-            f"{run['failed']:.0f}",
-        )
-        for path, told in figures["paths"].items()
-        for name, each in told.items()
-        for at_once, run in each["closed"].items()
-    ]
-    names = ("generator us", "vendor us", *(f"{name} ms" for _, name in QUANTILES), "failed")
-    return Table(title="Closed loop", headings=("", "a second", *names), rows=rows)
-
-
-def _open_table(figures: Mapping[str, Any]) -> Table:
-    rows = [
-        (f"{path}: {name}, {rate} a second", *(f"{run[key]:.2f}" for _, key in QUANTILES))
-        for path, told in figures["paths"].items()
-        for name, each in told.items()
-        for rate, run in each["open"].items()
-    ]
-    headings = ("", *(f"{name} ms" for _, name in QUANTILES))
-    return Table(title="Open loop", headings=headings, rows=rows)
-
-
-def _size_table(figures: Mapping[str, Any]) -> Table:
-    rows = [
-        (name, f"{told['start_s']:.1f}", f"{told['rss_mib']:.0f}")
-        for name, told in figures["servers"].items()
-    ]
-    return Table(title="Servers", headings=("", "start, s", "RSS, MiB"), rows=rows)

@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from sidecar import collector
 from sidecar.admission.tenants import OTHER
 from sidecar.assembly import Lasting, build_lasting, build_pipeline
 from sidecar.config import Config
@@ -154,6 +155,7 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         stack.push_async_callback(operator_door.close)
         port, door = await _open_data_plane(config, sidecar, lasting, stack, fronts)
         await _open_encoder(lasting)  # exact hits are served meanwhile
+        collector.settle()
         readiness.state = "ready"
         _announce(config, sidecar, lasting, port, admin_port)
         await stop.wait()

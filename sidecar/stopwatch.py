@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
+
+
+class _Hop:
+    """Adds the time that a block takes. A class, for a generator costs five times as much."""
+
+    __slots__ = ("_begun_s", "_name", "_watch")
+
+    def __init__(self, watch: Stopwatch, name: str) -> None:
+        self._watch = watch
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._begun_s = time.perf_counter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._watch.add(self._name, (time.perf_counter() - self._begun_s) * 1e3)
 
 
 class Stopwatch:
@@ -14,14 +34,9 @@ class Stopwatch:
         self._begun_s = time.perf_counter()
         self.hops_ms: dict[str, float] = {}
 
-    @contextmanager
-    def hop(self, name: str) -> Iterator[None]:
+    def hop(self, name: str) -> _Hop:
         """Add the time that the block takes to the hop called `name`."""
-        begun_s = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(name, (time.perf_counter() - begun_s) * 1e3)
+        return _Hop(self, name)
 
     def add(self, name: str, spent_ms: float) -> None:
         """Add time that was measured elsewhere."""

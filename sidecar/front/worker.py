@@ -22,6 +22,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
+from sidecar import collector
 from sidecar.front.relay import Relay
 from sidecar.front.reply import KEY_HEADER, Kept
 from sidecar.front.served import Batch, Served
@@ -211,6 +212,7 @@ async def serve(config: FrontConfig, logger: logging.Logger) -> None:
         givens=shown,
     )
     await door.open()
+    collector.settle()
     await teller.start()
     await stop.wait()
     await drain(door, lambda: front.inside, config.drain_s)
