@@ -94,6 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own flags."""
     parser.add_argument("--rounds", type=int, default=3, help="in turns; medians (default 3)")
     parser.add_argument("--seconds", type=float, default=0.7, help="of each run (default 0.7)")
+    told = f"connections (default {' '.join(map(str, AT_ONCE))})"
+    parser.add_argument("--at-once", type=int, nargs="+", default=AT_ONCE, metavar="N", help=told)
     parser.add_argument(
         "--peers", action="store_true", help="LiteLLM and Portkey too; installs them"
     )
@@ -109,7 +111,8 @@ async def report(args: argparse.Namespace) -> Report:
     """All paths, all contenders."""
     # The generator is to cost as little as can be: it runs on the sidecar's own kind of loop.
     figures = await asyncio.to_thread(lambda: uvloop.run(_measured(args)))
-    worse = grown(figures, args.against) if args.against else []
+    has_earlier = args.against is not None and args.against.exists()
+    worse = grown(figures, args.against) if has_earlier else []
     if args.plot:
         benchplot.draw(figures, args.plot)
     return Report(
@@ -129,7 +132,8 @@ async def _measured(args: argparse.Namespace) -> dict[str, Any]:
         figures: dict[str, Any] = {"paths": {}}
         for path in PATHS:
             if not args.only or any(path.name.startswith(each) for each in args.only):
-                figures["paths"][path.name] = await _path(args, path, contenders, vendor)
+                told = figures["paths"][path.name] = await _path(args, path, contenders, vendor)
+                print(f"{path.name}: {_progress(told)}", flush=True)
         if not args.only or "busy" in args.only:
             figures["busy"] = await _busy(contenders[0], 5 * args.seconds)
         figures["servers"] = {
@@ -248,7 +252,7 @@ async def _path(
         if position == 0 or (path.bare if each.name == BASELINE else path.peers)
     ]
     rounds: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
-    for turn, at_once in itertools.product(range(args.rounds), AT_ONCE):
+    for turn, at_once in itertools.product(range(args.rounds), args.at_once):
         for each in able:
             raws = _raws(each, path, seed=hash((turn, at_once)) % 10**6)
             rounds[each.name, at_once].append(
@@ -257,7 +261,8 @@ async def _path(
     told: dict[str, Any] = {each.name: {"closed": {}, "open": {}} for each in able}
     for (name, at_once), runs in rounds.items():
         told[name]["closed"][str(at_once)] = _medians(runs)
-    rates = [each["closed"][str(OPEN_AT_ONCE)]["rate"] for each in told.values()]
+    some = str(OPEN_AT_ONCE if OPEN_AT_ONCE in args.at_once else args.at_once[-1])
+    rates = [each["closed"][some]["rate"] for each in told.values()]
     for share in OPEN_SHARES:
         per_second = max(2.0, share * min(rates[:2]))
         for each in able:
@@ -328,6 +333,15 @@ async def _busy(ours: Contender, seconds: float) -> dict[str, dict[str, dict[str
     busy = await seen()
     await flooding
     return {"idle": idle, "busy": busy}
+
+
+def _progress(told: Mapping[str, Any]) -> str:
+    costs = (
+        (name, at_once, run["cpu_us"])
+        for name, each in told.items()
+        for at_once, run in each["closed"].items()
+    )
+    return ", ".join(f"{name} at {at_once}: {cpu_us:.0f} us" for name, at_once, cpu_us in costs)
 
 
 def _medians(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:

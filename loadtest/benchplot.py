@@ -20,7 +20,10 @@ def draw(figures: Mapping[str, Any], to: Path) -> None:
     width = 0.8 / len(names)
     for place, name in enumerate(names):
         rows = [
-            (at + place * width, figures["paths"][path][name]["closed"]["16"]["cpu_us"])
+            (
+                at + place * width,
+                figures["paths"][path][name]["closed"].get("16", {}).get("cpu_us", 0.0),
+            )
             for at, path in enumerate(paths)
             if name in figures["paths"][path]
         ]

@@ -21,6 +21,10 @@ _STREAM_END: Final = b"0\r\n\r\n"
 _LENGTH: Final = b"content-length: "
 
 
+GRACE_S: Final = 10.0
+"""Chosen: an answer that takes longer, beyond the time for asking, is none."""
+
+
 @dataclass(slots=True, eq=False)
 class Flooded:
     """What came of it.
@@ -105,6 +109,12 @@ async def _connected(
     return askers
 
 
+def _leave(askers: list[_Asker]) -> None:
+    for asker in askers:
+        asker.is_busy = False  # whoever is not answered by now was counted
+        asker.transport.abort()
+
+
 async def closed(url: str, raws: Iterator[bytes], *, at_once: int, seconds: float) -> Flooded:
     """Ask over `at_once` connections for so long, each again as soon as it is answered."""
     flooded, done = Flooded(), asyncio.get_running_loop().create_future()
@@ -125,11 +135,11 @@ async def closed(url: str, raws: Iterator[bytes], *, at_once: int, seconds: floa
     until_s, waiting = begun_s + seconds, at_once
     for asker in askers:
         asker.ask(next(raws), time.perf_counter())
-    await done
+    await asyncio.wait([done], timeout=seconds + GRACE_S)
+    flooded.failed += waiting  # those who never heard
     flooded.spent_s = time.perf_counter() - begun_s
     flooded.generator_cpu_s = time.process_time() - cpu_s
-    for asker in askers:
-        asker.transport.close()
+    _leave(askers)
     return flooded
 
 
@@ -145,7 +155,8 @@ async def opened(
         else:
             free.append(asker)
 
-    free = await _connected(url, at_most, flooded, on_free)
+    askers = await _connected(url, at_most, flooded, on_free)
+    free = list(askers)
     begun_s, cpu_s = time.perf_counter(), time.process_time()
     for number in range(int(per_second * seconds)):
         due_s = begun_s + number / per_second
@@ -155,10 +166,11 @@ async def opened(
             free.pop().ask(next(raws), due_s)
         else:
             late.append(due_s)
-    while len(free) < at_most:  # noqa: ASYNC110 - the end of a measurement
+    until_s = time.perf_counter() + GRACE_S
+    while len(free) < at_most and time.perf_counter() < until_s:  # noqa: ASYNC110 - as it says
         await asyncio.sleep(0.005)
+    flooded.failed += at_most - len(free) + len(late)
     flooded.spent_s = time.perf_counter() - begun_s
     flooded.generator_cpu_s = time.process_time() - cpu_s
-    for asker in free:
-        asker.transport.close()
+    _leave(askers)
     return flooded
