@@ -157,10 +157,13 @@ async def own_sidecar(
 
 
 @contextlib.asynccontextmanager
-async def find_or_start(base_url: str, upstream: str | None = None) -> AsyncIterator[Stand]:
+async def find_or_start(
+    base_url: str, upstream: str | None = None, *, more: str = ""
+) -> AsyncIterator[Stand]:
     """The sidecar at `base_url`, or one of our own where none answers.
 
-    Its upstream is what the lines `upstream` say, or else the simulated vendor.
+    Its upstream is what the lines `upstream` say, or else the simulated vendor; `more` is further
+    lines of its configuration.
     """
     if await answers(f"{base_url}/models"):
         yield Stand(base_url=base_url)
@@ -172,7 +175,7 @@ async def find_or_start(base_url: str, upstream: str | None = None) -> AsyncIter
         if upstream is None:
             vendor_url = f"{(await stack.enter_async_context(vendor(folder))).url}/v1"
             upstream = openai_upstream(vendor_url)
-        server = await stack.enter_async_context(own_sidecar(folder, upstream))
+        server = await stack.enter_async_context(own_sidecar(folder, upstream, more=more))
         yield Stand(base_url=f"{server.url}/v1", vendor_url=vendor_url)
 
 

@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Q",
         help="ask once for each x-sidecar-quality: 0 to 1, economy, balanced, best",
     )
+    parser.add_argument(
+        "--artifact", type=Path, metavar="DIR", help="router of the sidecar that is started"
+    )
     parser.add_argument("--at-once", type=int, default=8, help="requests in flight (default 8)")
     parser.add_argument(
         "--feedback", type=float, default=0.0, help="share judged by the truth (default 0)"
@@ -71,7 +74,8 @@ async def report(args: argparse.Namespace) -> Report:
     """Quality and cost of the sidecar beside the single tiers, their best mix and the oracle."""
     rows = read_rows(args.data, args.rows, args.seed)
     singles = {tier: always(rows, tier) for tier in TIERS}
-    async with find_or_start(args.base_url, replay_upstream(args.data)) as stand:
+    more = f'[router]\nartifact = "{args.artifact.resolve()}"\n\n' if args.artifact else ""
+    async with find_or_start(args.base_url, replay_upstream(args.data), more=more) as stand:
         runs = {
             _label(args.model, quality): await _ask_all(args, stand.base_url, rows, quality)
             for quality in args.quality or [None]

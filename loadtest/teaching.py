@@ -41,6 +41,8 @@ shadow_budget_usd_per_hour = 1000.0
 steps = [0.2, 0.5, 1.0]
 requests = {requests}
 max_cost_increase = {dearer}
+# A router that knows nothing asks the dearest tier at once, and so never escalates.
+max_escalation_increase = 1.0
 
 """
 

@@ -19,11 +19,13 @@ from router import features
 from router.classifier import Forest, LinearHeads
 from router.drift import BINS, Known
 from router.errors import ArtifactError
+from router.value import moves
 
 KIND: Final = "router"
 FORMAT: Final = 3
 """Format 2 added `known_*`, which an artifact may lack: then drift of the input is not watched.
-Format 3 added each state's linear heads, and reads more signals: older ones must be fitted anew."""
+Format 3 reads more signals, has linear heads in each state, and in the place of heads for gains the
+chances of every tier and how they may move: older ones must be fitted anew."""
 MAX_ARRAYS_BYTES: Final = 64 * 1024 * 1024
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 """Chosen: a hundred times what an artifact needs; a foreign file does not fill memory."""
@@ -43,14 +45,13 @@ class StateHeads:
     """What is estimated once the answers of one set of tiers are held.
 
     Attributes:
-        forest: Heads: one "is right" for each tier held, then one "gains" for each plan.
+        forest: Heads: "is right" for each tier, whether it has answered or not.
         linear: The same heads over `features.folded_row`. What a head says is the mean of both.
         held: Places that have answered, rising; empty before any has.
-        plans: Sets of places above that may be asked next, single ones first. The head says how
-            much the served answer's chance rises, in [-1, 1], if all of the plan are asked too and
-            the answer of best estimate is served; before any answer, that chance itself.
-        slope: (n,) float64, calibration of "is right": for the held, or for every tier if none is.
-        offset: (n,) float64, likewise.
+        plans: Sets of places above that may be asked next, single ones first.
+        slope: (tiers,) float64, calibration of the heads.
+        offset: (tiers,) float64, likewise.
+        moves: (draws, tiers) float64, how the chances may still move; see `router.value`.
         most_gain: (plans,) float64, what the gain hardly ever exceeds in this state.
     """
 
@@ -60,6 +61,7 @@ class StateHeads:
     plans: tuple[Held, ...]
     slope: Numbers
     offset: Numbers
+    moves: Numbers
     most_gain: Numbers
 
     def scores(self, row: NDArray[np.float32]) -> Numbers:
@@ -284,9 +286,9 @@ def _state(held: Held, tiers: int, shared: int, arrays: Arrays) -> StateHeads:
     pairs = len(held) * (len(held) - 1) // 2
     linear = _linear(f"{key}_linear", (forest.width * (1 + pairs), len(forest.base)), arrays)
     slope, offset, most = (arrays[f"{key}_{name}"] for name in ("slope", "offset", "most_gain"))
-    heads = (len(held) or tiers,)
-    fits = len(forest.base) == len(held) + len(plans) and most.shape == (len(plans),)
-    if not fits or slope.shape != heads or offset.shape != heads:
+    spread = arrays[f"{key}_spread"].astype(np.float64)
+    fits = len(forest.base) == tiers and most.shape == (len(plans),)
+    if not fits or {slope.shape, offset.shape} != {(tiers,)} or spread.shape != (tiers, tiers):
         raise ArtifactError(f"the heads of state {key} do not fit its tiers")
     return StateHeads(
         forest=forest,
@@ -295,5 +297,6 @@ def _state(held: Held, tiers: int, shared: int, arrays: Arrays) -> StateHeads:
         plans=plans,
         slope=slope,
         offset=offset,
+        moves=moves(spread),
         most_gain=most,
     )

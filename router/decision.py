@@ -26,6 +26,8 @@ class Task:
         quality: 0 = always the cheapest allowed tier, 1 = the best answer whatever it costs; in
             between, the whole cost-quality curve.
         budget_usd: What this request may cost in all; None if the caller set no limit.
+        left_s: Time until the deadline that the caller set; None if he set none.
+        latency_s: By place, how long a whole answer usually takes; 0 where that is not known.
         is_live: The answer is to be relayed as it comes, so that one tier is asked and no more.
         price: Points of quality that a dollar must buy, where a goal is held; None: as `quality`
             says.
@@ -41,6 +43,8 @@ class Task:
     allowed: tuple[int, ...]
     quality: float
     budget_usd: float | None = None
+    left_s: float | None = None
+    latency_s: tuple[float, ...] = ()
     is_live: bool = False
     price: float | None = None
     kept_place: int | None = None
@@ -143,7 +147,7 @@ class Judgement:
         confidence: Calibrated chance that the best answer suffices, in [0, 1].
         next_place: The tier above that pays; None if none does.
         reason: One of a closed set of words: `confident`, `escalate`, `hard_failure` (truncated,
-            empty, malformed), `too_dear`, `top`, `pinned`.
+            empty, malformed), `too_dear`, `too_slow`, `top`, `pinned`.
         detail: The numbers behind it in words, for the debug header.
         probabilities: As in Decision, given all answers held.
     """

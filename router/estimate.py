@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 
-from router.artifact import Artifact, Numbers, StateHeads
-from router.calibration import calibrated, logit
-from router.classifier import Floats
+from router.artifact import Artifact
+from router.calibration import calibrated
 from router.confidence import read_all
 from router.decision import AnswerView, Task
 from router.errors import ArtifactError
 from router.features import answers_row, question_row
 from router.signals import question_signals
 from router.tiers import Ladder
+from router.value import values
 
 MAX_LOG_TOKENS: Final = 9.0
 """Chosen: e^9, about 8,000 tokens, the longest answer that the token head may foretell."""
@@ -31,10 +31,10 @@ class Estimate:
     """What is thought of one question, given the answers held.
 
     Attributes:
-        right: For each place, the calibrated chance that its answer suffices: before it is asked
-            as foretold from the question, once it is held as judged from the answer.
-        gain: By plan, how much the served answer's chance would rise if all of it were asked;
-            before any answer, that chance itself.
+        right: For each place, the calibrated chance that its answer suffices, given the question
+            and all answers held, its own among them or not.
+        gain: By plan, how much the served answer's chance would rise if all of it were asked and
+            the best of all then served; before any answer, that chance itself.
         cost_usd: For each place, what asking it is likely to cost.
         most_gain: By place of the first tier asked, and by plan above it, what the gain would
             hardly ever exceed whatever the answer; empty once an answer is held.
@@ -74,14 +74,14 @@ class ArtifactEstimator:
         self._in_usd = np.array([float(p.in_usd_per_mtok) for p in price]) / 1e6
         self._out_usd = np.array([float(p.out_usd_per_mtok) for p in price]) / 1e6
         self._most_gain = {
-            place: self._by_plan((known,), artifact.states[known,].most_gain)
+            place: self._by_plan((known,), artifact.states[known,].most_gain.tolist())
             for known, place in self._place.items()
         }
 
     def usual_gain(self) -> dict[Plan, float] | None:
         """The training rows' mean gain of each plan before any answer; None if not told."""
         known = self._artifact.known
-        return None if known is None else self._by_plan((), known.gain)
+        return None if known is None else self._by_plan((), known.gain.tolist())
 
     def estimate(self, task: Task, answers: Mapping[int, AnswerView]) -> Estimate | None:
         """See Estimator; None without a vector of the artifact's width."""
@@ -90,62 +90,28 @@ class ArtifactEstimator:
         tiers = len(self._artifact.tiers)
         row = question_row(task.vector, question_signals(task.text))
         linear = self._artifact.linear.scores(row)
-        shift = self._artifact.shift.scores(row)
         shared = np.concatenate([linear[:tiers], row[self._artifact.dim :]])
-        right, gains = self._look((), shared, shift, {})
         held = tuple(self._known[place] for place in sorted(answers))
         if held:
-            told = answers_row(read_all(task.text, answers))
-            right, gains = self._look(held, np.concatenate([shared, told]), shift, right)
+            shared = np.concatenate([shared, answers_row(read_all(task.text, answers))])
+        state = self._artifact.states[held]
+        shift = self._artifact.shift.scores(row).astype(np.float64)
+        chances = calibrated(state.scores(shared), state.slope, state.offset, shift)
+        best, *after = values(chances, state.moves, [held, *(held + plan for plan in state.plans)])
         tokens = np.expm1(np.minimum(linear[tiers:][list(self._known)], MAX_LOG_TOKENS))
         costs = task.tokens_in * self._in_usd + np.maximum(tokens, 1.0) * self._out_usd
+        right = chances.tolist()
         return Estimate(
             right=tuple(right[known] for known in self._known),
-            gain=self._by_plan(held, gains),
+            gain=self._by_plan(held, [value - best for value in after]),
             cost_usd=tuple(costs.tolist()),
             most_gain={} if held else self._most_gain,
         )
 
-    def _look(
-        self, held: Plan, row: Floats, shift: Floats, prior: Mapping[int, float]
-    ) -> tuple[dict[int, float], Numbers]:
-        """Chances by artifact place (`prior`'s for what is not held), and gains by plan."""
-        state = self._artifact.states[held]
-        raw = state.scores(row)
-        places = held or tuple(range(len(self._artifact.tiers)))
-        known, plain = raw[: len(places)], raw[len(held) :]
-        moved = shift[list(places)].astype(np.float64)
-        after = calibrated(known, state.slope, state.offset, moved)
-        right = {**prior, **dict(zip(places, after.tolist(), strict=True))}
-        if not shift.any():
-            return right, plain
-        before = calibrated(known, state.slope, state.offset)
-        return right, plain + self._moved_gains(state, right, before, shift)
-
-    def _moved_gains(
-        self, state: StateHeads, right: Mapping[int, float], before: Numbers, shift: Floats
-    ) -> Numbers:
-        """How far the shift moves each plan's gain: by its effect on the best of the set.
-
-        The gain heads know nothing of the shift. With it the best answer of held and plan together
-        has another chance, and so has the best of the held; the difference is added.
-        """
-        places = state.held or tuple(range(len(self._artifact.tiers)))
-        old = dict(zip(places, before.tolist(), strict=True))
-        for place in set(right) - set(old):
-            odds = logit(np.array(right[place])) - shift[place]
-            old[place] = float(1.0 / (1.0 + np.exp(-odds)))
-
-        def rise(of: Plan) -> float:
-            return max((right[p] for p in of), default=0.0) - max((old[p] for p in of), default=0.0)
-
-        stay = rise(state.held)
-        return np.array([rise(state.held + plan) - stay for plan in state.plans])
-
-    def _by_plan(self, held: Plan, gains: Numbers) -> dict[Plan, float]:
+    def _by_plan(self, held: Plan, gains: Iterable[float]) -> dict[Plan, float]:
         """`gains` by plan in the ladder's own places; plans with a tier that it lacks left out."""
         return {
             tuple(self._place[known] for known in plan): gain
-            for plan, gain in zip(self._artifact.states[held].plans, gains.tolist(), strict=True)
+            for plan, gain in zip(self._artifact.states[held].plans, gains, strict=True)
             if all(known in self._place for known in plan)
         }

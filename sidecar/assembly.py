@@ -170,6 +170,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         meter=lasting.metrics,
         logger=lasting.logger,
     )
+    tiers = build_tiers(config, ladder, upstreams, lasting)
     routing = Routing(
         targets=Targets(ladder, [tier.upstreams for tier in config.tiers]),
         routes=build_routes(config, lasting),
@@ -180,10 +181,9 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         drifting=lasting.drifting,
         quality=quality_of(config.router.quality),
         relays_streams=config.router.streams == "live",
+        latencies=lambda: tuple(tier.usual_s() for tier in tiers),
     )
-    dispatch = Dispatch(
-        ladder=ladder, judge=router, tiers=build_tiers(config, ladder, upstreams, lasting)
-    )
+    dispatch = Dispatch(ladder=ladder, judge=router, tiers=tiers)
     return Pipeline(
         targets=routing.targets,
         rulings=lasting.board.ruling,

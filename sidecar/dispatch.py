@@ -170,7 +170,8 @@ class Dispatch:
             await self._held_to(job.guard, job, climb, place, is_live=live is not None)
         if live is not None:
             return cascade.after(Event.CONFIDENT)
-        climb.judgement = self._judge.judge(job.task, job.decision, _views(job, climb.held))
+        task = _by_now(job.task, job.deadline)
+        climb.judgement = self._judge.judge(task, job.decision, _views(job, climb.held))
         climb.note(place, confidence=_confidence(climb.judgement, place))
         better = self._better(job, climb, place) if job.may_escalate else None
         event = Event.CONFIDENT if better is None else Event.DOUBTFUL
@@ -260,6 +261,11 @@ class Dispatch:
                 upstreams=job.upstreams,
             )
         )
+
+
+def _by_now(task: Task, deadline: Deadline) -> Task:
+    """The task with what is left of the time that its caller gave it."""
+    return task if task.left_s is None else replace(task, left_s=deadline.remaining_s())
 
 
 def _refuse(guard: Guard, violation: Violation) -> None:

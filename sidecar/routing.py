@@ -7,6 +7,7 @@ conversation what it came to.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -82,6 +83,7 @@ class Routing:
         sessions: None where conversations need not keep their tier.
         router: Of the artifact that serves.
         drifting: Watches how far from it the traffic is.
+        latencies: By place, how long a whole answer of the tier usually takes, in seconds.
     """
 
     targets: Targets
@@ -91,6 +93,7 @@ class Routing:
     sessions: Sessions | None
     router: Router
     drifting: Drifting
+    latencies: Callable[[], tuple[float, ...]]
     quality: float
     relays_streams: bool
 
@@ -145,6 +148,7 @@ class Routing:
             pacer = self.steering.find(inquiry.caller.tenant, self.router.prices)
         session = session_key(inquiry) if self.sessions is not None and is_routed else None
         max_cost_usd = inquiry.options.max_cost_usd
+        is_hurried = inquiry.options.timeout_s is not None
         task = Task(
             text=inquiry.request.question or "",
             vector=ledger.miss.vector if ledger.miss is not None else None,
@@ -153,6 +157,8 @@ class Routing:
             allowed=target.allowed,
             quality=aim.quality,
             budget_usd=float(max_cost_usd) if max_cost_usd is not None else None,
+            left_s=inquiry.deadline.remaining_s() if is_hurried else None,
+            latency_s=self.latencies() if is_hurried else (),
             is_live=inquiry.request.stream and self.relays_streams,
             price=pacer.price if pacer is not None else None,
             kept_place=self._kept_place(inquiry, session),

@@ -27,6 +27,7 @@ VERBS: Final = {
     "rollback": "train.rollback",
     "report": "train.report",
     "rivals": "train.rivals",
+    "contest": "train.contest",
     "routellm": "train.routellm",
     "budget": "train.pacing",
     "foreign": "train.foreign",

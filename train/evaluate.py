@@ -33,7 +33,7 @@ from train.dataset import (
     vectors_of,
 )
 from train.fit import WORK
-from train.metrics import Point, area, bootstrap, brier, calibration_error, cost_at, hull
+from train.metrics import Point, area, auroc, bootstrap, brier, calibration_error, cost_at, hull
 from train.replay import Remembering, Replayed, ladder_of, replay, tiers_of
 from train.tracking import add_tracking, track
 
@@ -268,7 +268,7 @@ def _calibration(
                 "ece": calibration_error(chance, label),
                 "brier": brier(chance, label),
                 "brier_of_mean": brier(np.full_like(label, label.mean()), label),
-                "auroc": _auroc(chance, label),
+                "auroc": auroc(chance, label),
             }
     return told
 
@@ -286,17 +286,6 @@ def _estimate(
     estimate = router.estimator.estimate(example.task(vector, len(ladder), 0.5), answers)
     assert estimate is not None, "the vectors fit the artifact"  # noqa: S101 - checked on loading
     return estimate
-
-
-def _auroc(score: Numbers, label: Numbers) -> float:
-    """Chance that a right answer scores above a wrong one; ties count half. NaN without both."""
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (counts.cumsum() - (counts - 1) / 2)[inverse]
-    right = label > 0.5  # noqa: PLR2004 - half right
-    positives, negatives = int(right.sum()), int((~right).sum())
-    if not positives or not negatives:
-        return float("nan")
-    return float((rank[right].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def _domains(

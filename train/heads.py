@@ -1,14 +1,8 @@
 """One state's rows and what is to be foretold in, cross-fitted scores and the state's arrays out.
 
 A head is the mean of two kinds. Boosted trees find what depends on what; a ridge over the folded
-row (see `router.features.folded_row`) does not split few rows up any further. A gain is learnt by
-trees both ways, as the difference and as the difference of two values, since either errs in its own
-way. All trees of a head leave here as one forest. A row that does not know a head's target (NaN)
-takes no part in it.
-
-Measured: all 11,906 rows cross-fitted, lead over the random mix of single tiers: trees on the
-difference alone .0231 (later tiers of a plan charged half) and .0239 (in full), ridge alone .0230
-and .0235, both .0238 and .0247, both and the values .0248 and .0253.
+row (see `router.features.folded_row`) does not split few rows up any further. A row that does not
+know a head's label (NaN) takes no part in it.
 """
 
 from __future__ import annotations
@@ -19,12 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 
 from router.artifact import Held, state_key
 from router.features import folded_row
 from train.errors import DataError
-from train.trees import Grown, Split, TreesConfig, fit_trees, forest_of
+from train.trees import Split, TreesConfig, fit_trees, forest_of
 
 Numbers = NDArray[np.float64]
 Rows = NDArray[np.float32]
@@ -43,31 +38,23 @@ class Head:
     """What one head learns.
 
     Attributes:
-        after: (n,) a quality: of an answer, or of the one served after a plan; NaN if not known.
-        before: (n,) what is taken from it, the quality served now; None where the head says the
-            quality itself.
+        label: (n,) how good a tier's answer was; NaN if not known.
         weight: (n,) how many rows this one stands for.
     """
 
-    after: Numbers
+    label: Numbers
     weight: Numbers
-    before: Numbers | None = None
-
-    @property
-    def target(self) -> Numbers:
-        """(n,) what the head is to say."""
-        return self.after if self.before is None else self.after - self.before
 
     def told(self, rows: Chosen) -> Chosen:
-        """Those of `rows` that know the target.
+        """Those of `rows` that know the label.
 
         Raises:
             DataError: They are too few.
         """
-        known: Chosen = rows[np.isfinite(self.target[rows])]
+        known: Chosen = rows[np.isfinite(self.label[rows])]
         if len(known) < LEAST_TOLD * 4 // 5:
             raise DataError(
-                f"{len(known)} rows are too few to tell what a set of tiers gains; ask them"
+                f"{len(known)} rows are too few to tell what a tier adds to others; ask them"
                 ' together for more requests ([router] shadow_tiers = "all")'
             )
         return known
@@ -100,15 +87,14 @@ class StateRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedHead:
-    """One head, fitted on some rows: weighted trees, and a ridge over unit columns."""
+    """One head, fitted on some rows: trees, and a ridge over unit columns."""
 
-    trees: Sequence[Grown]
+    trees: HistGradientBoostingRegressor
     ridge: Ridge
 
     def scores(self, rows: Rows, unit: Rows) -> Numbers:
         """(n,) as the router will say them."""
-        grown = sum(weight * trees.predict(rows) for trees, weight in self.trees)
-        both: Numbers = (grown + self.ridge.predict(unit)) / 2.0
+        both: Numbers = (self.trees.predict(rows) + self.ridge.predict(unit)) / 2.0
         return both
 
 
@@ -127,22 +113,17 @@ class StateLearner:
         self._unit: Rows = np.clip(unit, -LIMIT, LIMIT)
 
     def fit(self, head: Head, rows: Chosen) -> FittedHead:
-        """The head, fitted on those of `rows` that know what it is to say."""
-        some = head.told(rows)
-        weight, seen = head.weight[some], self._state.rows[some]
-
-        def grown(target: Numbers, share: float) -> Grown:
-            return fit_trees(seen, target[some], self._seed, self._config, weight), share
-
-        trees = [grown(head.after, 1.0)]
-        if head.before is not None:
-            trees = [grown(head.target, 0.5), grown(head.after, 0.5), grown(head.before, -0.5)]
-        ridge = Ridge(alpha=RIDGE).fit(self._unit[some], head.target[some], weight)
+        """The head, fitted on those of `rows` that know the state's answers and its label."""
+        some = head.told(rows[self._state.known[rows]])
+        label, weight = head.label[some], head.weight[some]
+        seen = self._state.rows[some]
+        trees = fit_trees(seen, label, self._seed, self._config, weight)
+        ridge = Ridge(alpha=RIDGE).fit(self._unit[some], label, weight)
         return FittedHead(trees, ridge)
 
     def crossed(self, head: Head) -> Numbers:
         """(n,) scores by heads that never saw the row; NaN where the answers are not known."""
-        scores = np.full(len(head.after), np.nan)
+        scores = np.full(len(head.label), np.nan)
         for fitted_on, kept in self._splits:
             asked = kept[self._state.known[kept]]
             if len(asked):
@@ -152,7 +133,7 @@ class StateLearner:
 
     def elsewhere(self, head: Head, other: StateRows) -> Numbers:
         """(m,) scores of other rows, by the head fitted on all of these."""
-        fitted = self.fit(head, np.arange(len(head.after)))
+        fitted = self.fit(head, np.arange(len(head.label)))
         unit = np.clip((other.folded() - self._centre) / self._scale, -LIMIT, LIMIT)
         return fitted.scores(other.rows, unit)
 

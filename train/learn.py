@@ -1,12 +1,12 @@
 """Rows with some or all tiers' answers in, an artifact's arrays out: every head cross-fitted first.
 
-A head of a later state stands on the heads before it: it sees what the linear heads foretell, and a
-plan's gain is the gain of serving what the next state's heads would choose. So each of these is
-taken from a fit that never saw the row (5 folds, no family of questions in two), and calibration,
-the gains' usual limits and the table of quality and price rest on such scores alone.
+A head of a state stands on the linear heads, and what a plan gains on how far the chances of one
+state move until everybody has answered. So each of these is taken from a fit that never saw the row
+(5 folds, no family of questions in two), and calibration, spreads, the gains' usual limits and the
+table of quality and price rest on such scores alone.
 
 The traffic log gives of each question the answers that were asked for, labelled or not. Each head
-is fitted on the rows that tell its target; a set of tiers that nobody asked together tells nothing.
+is fitted on the rows that tell its label; a set of tiers that nobody asked together tells nothing.
 Of a head over the question alone a row counts as often as such rows were left unasked: what a climb
 reached is known for sure, what was asked in shadow is known by chance, and the rest of its kind is
 not. Rows that know everything count once.
@@ -33,6 +33,7 @@ from router.estimate import MAX_LOG_TOKENS, Estimate
 from router.features import answers_row, answers_width
 from router.signals import Reading, question_signals, read_answer, read_question
 from router.tiers import Ladder
+from router.value import moves, spread_of, values
 from train.dataset import MAX_WEIGHT, Example, Vectors
 from train.errors import DataError
 from train.heads import LEAST_TOLD, Head, StateLearner, StateRows
@@ -63,7 +64,7 @@ class Crossed:
     NaN in rows that do not know the state's answers.
 
     Attributes:
-        right: By state, then place, (n,) calibrated chances.
+        right: By state, then place, (n,) calibrated chances of every tier.
         gain: By state, then plan, (n,) gains.
         tokens: (n, tiers) foretold log1p of tokens.
     """
@@ -160,55 +161,60 @@ def folds_of(rows: Rowset, seed: int) -> list[Split]:
 
 
 def learn(
-    rows: Rowset, seed: int, config: TreesConfig = DEFAULT
+    rows: Rowset,
+    seed: int,
+    config: TreesConfig = DEFAULT,
+    splits: Sequence[Split] | None = None,
 ) -> tuple[dict[str, NDArray[Any]], Crossed]:
     """The arrays of an artifact but for its table, and the cross-fitted scores that fill that.
+
+    `splits` are the folds, if they are not to be `folds_of` the rows.
 
     Raises:
         DataError: Too few rows tell a head's target.
     """
     count, tiers = rows.labels.shape
-    splits = folds_of(rows, seed)
+    splits = folds_of(rows, seed) if splits is None else splits
     arrays, foretold = learn_linear(rows, splits)
     crossed = Crossed(tokens=foretold[:, tiers:])
-    served: dict[Held, Numbers] = {(): np.zeros(count)}
-    once = np.ones(count)
-    # Largest sets first: a plan's gain is told by the state that it leads to.
-    states = sorted(subsets(tiers), key=len, reverse=True)
+    states = subsets(tiers)
     for held in tqdm(states, desc="states", delay=1):
-        state = rows.state(held, foretold[:, :tiers])
-        learner = StateLearner(state, splits, seed, config)
-        right = [Head(after=rows.labels[:, place], weight=once) for place in held]
-        if held:
-            raw = np.array([learner.crossed(head) for head in right])
-            _calibrate(arrays, crossed, held, raw, rows.labels)
-            served[held] = _served(crossed, rows, held, state.known)
-        plans = plans_above(held, tiers)
-        gains = [
-            # Given the answers held, whoever was asked next was chosen by what the heads see too.
+        learner = StateLearner(rows.state(held, foretold[:, :tiers]), splits, seed, config)
+        heads = [
             Head(
-                after=served[held + plan],
-                before=served[held] if held else None,
-                weight=once if held else rows.weight[:, plan].max(axis=1),
+                label=rows.labels[:, place],
+                # Given answers, whoever was asked next was chosen by what the heads see too.
+                weight=np.ones(count) if held else rows.weight[:, place],
             )
-            for plan in plans
+            for place in range(tiers)
         ]
-        scores = [learner.crossed(head) for head in gains]
-        crossed.gain[held] = dict(zip(plans, scores, strict=True))
-        if not held:
-            _calibrate(arrays, crossed, held, np.array(scores[:tiers]), rows.labels)
-        arrays |= learner.arrays([*right, *gains])
-        most = [float(np.quantile(score[state.known], MOST_QUANTILE)) for score in scores]
-        arrays[f"{state_key(held)}_most_gain"] = np.array(most)
+        raw = np.array([learner.crossed(head) for head in heads])
+        _calibrate(arrays, crossed, held, raw, rows.labels)
+        arrays |= learner.arrays(heads)
+    for held in states:
+        _weigh_plans(arrays, crossed, held, rows)
     return arrays, crossed
 
 
-def _served(crossed: Crossed, rows: Rowset, held: Held, known: Mask) -> Numbers:
-    """(n,) the label of the answer of best chance; NaN where it is not told."""
-    chances = np.array([crossed.right[held][place] for place in held])
-    best = np.array(held)[np.where(known, chances, 0.0).argmax(axis=0)]
-    told = rows.labels[np.arange(len(best)), best]
-    return np.where(known, told, np.nan)
+def _weigh_plans(
+    arrays: dict[str, NDArray[Any]], crossed: Crossed, held: Held, rows: Rowset
+) -> None:
+    """How the state's chances may still move, and what each plan gains by that."""
+    tiers = rows.labels.shape[1]
+    everyone, plans = tuple(range(tiers)), plans_above(held, tiers)
+    chances, last = (
+        np.stack([crossed.right[of][place] for place in everyone], axis=1)
+        for of in (held, everyone)
+    )
+    whole = rows.is_whole & np.isfinite(chances).all(axis=1)
+    spread = spread_of(chances[whole], last[whole])
+    sets, moved = [held, *(held + plan for plan in plans)], moves(spread)
+    worths = np.array([values(row, moved, sets) for row in chances])  # NaN stays NaN
+    gains = (worths[:, 1:] - worths[:, :1]).T
+    crossed.gain[held] = dict(zip(plans, gains, strict=True))
+    key = state_key(held)
+    arrays[f"{key}_spread"] = spread
+    arrays[f"{key}_most_gain"] = np.array([np.nanquantile(g, MOST_QUANTILE) for g in gains])
 
 
 def learn_linear(rows: Rowset, splits: Sequence[Split]) -> tuple[dict[str, NDArray[Any]], Numbers]:
@@ -264,14 +270,13 @@ def _smear(foretold: Numbers, log_tokens: Numbers) -> Numbers:
 def _calibrate(
     arrays: dict[str, NDArray[Any]], crossed: Crossed, held: Held, raw: Numbers, labels: Numbers
 ) -> None:
-    """Platt's numbers for each "is right" of the state; `raw` is (heads, n), cross-fitted."""
-    places = held or tuple(range(labels.shape[1]))
-    fits = [_platt(score, labels[:, place]) for score, place in zip(raw, places, strict=True)]
+    """Platt's numbers for each head of the state; `raw` is (tiers, n), cross-fitted."""
+    fits = [_platt(score, label) for score, label in zip(raw, labels.T, strict=True)]
     slope, offset = (np.array(column, np.float64) for column in zip(*fits, strict=True))
     key = state_key(held)
     arrays[f"{key}_slope"], arrays[f"{key}_offset"] = slope, offset
     chances = calibrated(raw, slope[:, None], offset[:, None])
-    crossed.right[held] = dict(zip(places, chances, strict=True))
+    crossed.right[held] = dict(enumerate(chances))
 
 
 def _platt(score: Numbers, label: Numbers) -> tuple[float, float]:
@@ -295,8 +300,7 @@ class CrossedEstimator:
     def estimate(self, task: Task, answers: Mapping[int, AnswerView]) -> Estimate | None:
         """See `router.estimate.Estimator`."""
         row, held = self.place[task.text], tuple(sorted(answers))
-        prior = self.crossed.right[()]
-        told = {**prior, **self.crossed.right[held]}
+        told = self.crossed.right[held]
         costs = [
             float(tier.price.in_usd_per_mtok) * task.tokens_in / 1e6
             + float(tier.price.out_usd_per_mtok) * float(np.expm1(min(log, MAX_LOG_TOKENS))) / 1e6

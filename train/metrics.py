@@ -83,6 +83,17 @@ def calibration_error(chance: Numbers, label: Numbers, bins: int = 15) -> float:
     return float(sum(gaps))
 
 
+def auroc(score: Numbers, label: Numbers) -> float:
+    """Chance that a right answer scores above a wrong one; ties count half. NaN without both."""
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (counts.cumsum() - (counts - 1) / 2)[inverse]
+    right = label > 0.5  # noqa: PLR2004 - half right
+    positives, negatives = int(right.sum()), int((~right).sum())
+    if not positives or not negatives:
+        return float("nan")
+    return float((rank[right].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
 def brier(chance: Numbers, label: Numbers) -> float:
     """Mean squared distance of chance and label."""
     return float(np.mean((chance - label) ** 2))

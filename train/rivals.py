@@ -125,7 +125,7 @@ def _fitted(  # noqa: PLR0917 - a private step of `run`
     scores = scores.astype(np.float64) + linear["linear_bias"]
     chances: tuple[dict[Held, Numbers], dict[Held, Numbers]] = ({}, {})
     once = np.ones(len(learnt.labels))
-    heads = [Head(after=learnt.labels[:, place], weight=once) for place in range(tiers)]
+    heads = [Head(label=learnt.labels[:, place], weight=once) for place in range(tiers)]
     for held in tqdm(subsets(tiers), desc="states", delay=1):
         learner = StateLearner(learnt.state(held, crossed[:, :tiers]), splits, seed, DEFAULT)
         other = told.state(held, scores[:, :tiers])

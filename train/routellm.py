@@ -3,7 +3,8 @@
 Two models, one question, whether each was right: which questions should the strong one have? The
 rule is a ridge in three kernels, each worth a third: the encoder's vector, the question's signals,
 its words and pairs of words. `--answers` gives it the weak model's answer in hand as well (its
-signals and words), as in a cascade that always asks the weak one first. How hard it shrinks is
+signals and words), as in a cascade that always asks the weak one first; `--subjects` the subject
+that the file names, as an application's tag might. How hard it shrinks is
 chosen within the labels, by five folds. The rest of the file is what is reported on.
 
 APGR: the mean, over the share of questions sent to the strong model, of how much of its gain over
@@ -50,12 +51,14 @@ class Outcomes:
     Attributes:
         queries: The questions.
         answers: The weak model's answers; empty texts if the file has none.
+        subjects: What each is about; empty texts likewise.
         weak: (n,) whether it was right.
         strong: (n,) likewise.
     """
 
     queries: list[str]
     answers: list[str]
+    subjects: list[str]
     weak: Numbers
     strong: Numbers
 
@@ -66,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", type=int, nargs="+", required=True, help="how many are learnt")
     parser.add_argument("--draws", type=int, default=5, help="of the rows that are learnt from (5)")
     parser.add_argument("--answers", action="store_true", help="the weak model's answer is at hand")
+    parser.add_argument("--subjects", action="store_true", help="and so is the question's subject")
     parser.add_argument("--work", type=Path, default=WORK, help="where vectors are kept")
 
 
@@ -74,7 +78,12 @@ def run(args: argparse.Namespace) -> int:
     told = _read(args.data)
     if args.answers and not any(told.answers):
         raise DataError(f"{args.data} has no answers of the weak model")
+    if args.subjects and not any(told.subjects):
+        raise DataError(f"{args.data} names no subjects")
     kernels = _kernels(told, args.work, with_answers=args.answers)
+    if args.subjects:
+        every = np.unique(told.subjects, return_inverse=True)[1]
+        kernels.append(Kernel(np.eye(int(every.max()) + 1)[every]))
     words = [_words(told.queries)]
     for labels in args.labels:
         if not FOLDS <= labels < len(told.weak):
@@ -113,6 +122,7 @@ def _read(path: Path) -> Outcomes:
         return Outcomes(
             [str(row["query"]) for row in rows],
             [str(row.get("weak_answer") or "") for row in rows],
+            [str(row.get("domain") or "") for row in rows],
             np.array([float(row["weak"]) for row in rows]),
             np.array([float(row["strong"]) for row in rows]),
         )

@@ -53,46 +53,24 @@ def fit_trees(
     ).fit(rows, target, weight)
 
 
-Grown = tuple[HistGradientBoostingRegressor, float]
-"""Trees for one head, and the weight with which they count."""
-
-
-def forest_of(heads: Sequence[Sequence[Grown]], depth: int, width: int) -> Forest:
-    """Each head the weighted sum of its trees; trees are filled up to complete ones of `depth`.
-
-    A head of fewer trees than another is filled up with empty ones.
-    """
-    trees = [
-        [
-            _complete(told[0].nodes, depth, weight)
-            for grown, weight in head
-            for told in grown._predictors  # noqa: SLF001 - scikit-learn tells its trees nowhere else
-        ]
-        for head in heads
-    ]
-    most = max(map(len, trees), default=0)
-    inner = 2**depth - 1
-    columns = np.zeros((len(heads), most, inner), np.int16)
-    thresholds = np.full((len(heads), most, inner), np.inf, np.float32)
-    leaves = np.zeros((len(heads), most, inner + 1), np.float32)
-    for head, of_head in enumerate(trees):
-        for number, tree in enumerate(of_head):
-            columns[head, number], thresholds[head, number], leaves[head, number] = tree
-    base = [
-        sum(weight * float(np.squeeze(grown._baseline_prediction)) for grown, weight in head)  # noqa: SLF001 - as above
-        for head in heads
-    ]
+def forest_of(heads: Sequence[HistGradientBoostingRegressor], depth: int, width: int) -> Forest:
+    """The heads' trees, filled up to complete ones of `depth`; without heads an empty forest."""
+    trees = [[_complete(grown[0].nodes, depth) for grown in head._predictors] for head in heads]  # noqa: SLF001 - scikit-learn tells its trees nowhere else
+    columns, thresholds, leaves = (
+        np.array([[tree[part] for tree in head] for head in trees]) for part in range(3)
+    )
+    base = [float(np.squeeze(head._baseline_prediction)) for head in heads]  # noqa: SLF001 - as above
     return Forest(
-        columns=columns,
-        thresholds=thresholds,
-        leaves=leaves,
+        columns=columns.astype(np.int16),
+        thresholds=thresholds.astype(np.float32),
+        leaves=leaves.astype(np.float32),
         base=np.array(base, np.float32),
         width=width,
     )
 
 
 def _complete(
-    nodes: NDArray[Any], depth: int, weight: float
+    nodes: NDArray[Any], depth: int
 ) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.float32]]:
     """One tree as columns, thresholds and leaves; see `Forest` for their order."""
     inner = 2**depth - 1
@@ -106,7 +84,7 @@ def _complete(
             first, last = at, at
             while first < inner:  # every leaf below says the same
                 first, last = 2 * first + 1, 2 * last + 2
-            leaves[first - inner : last - inner + 1] = weight * told["value"]
+            leaves[first - inner : last - inner + 1] = told["value"]
         else:
             columns[at], thresholds[at] = told["feature_idx"], told["num_threshold"]
             place(told["left"], 2 * at + 1)

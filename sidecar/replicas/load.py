@@ -7,6 +7,7 @@ forgets it slowly, so that an upstream which turns slow is left at once and trie
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ FAULT_S: Final = 5.0
 _RECENT: Final = 128
 _ENOUGH: Final = 20
 """Chosen: of 128 durations the 95th percentile rests on six, of 20 on one; fewer say nothing."""
+
+FEWEST: Final = 5
+"""Chosen: a median of five is not swayed by one odd answer."""
 
 
 class Load:
@@ -66,6 +70,12 @@ class Load:
     def latency_s(self, now_s: float) -> float:
         """The moving average; 0 where nothing is known, or all of it long ago."""
         return self._peak_s * math.exp(-max(0.0, now_s - self._at_s) / DECAY_S)
+
+    def usual_s(self) -> float:
+        """The median of the last whole answers' times; 0 before there are a few."""
+        if len(self._recent_s) < FEWEST:
+            return 0.0
+        return statistics.median(self._recent_s)
 
     def cost(self, now_s: float) -> float:
         """What one more call would meet: the average times those in the queue, itself included.

@@ -81,6 +81,11 @@ class Replicas:
         self._balance = balance
         self._hedge = hedge
 
+    def usual_s(self) -> float:
+        """How long a whole answer usually takes at the quickest of them; 0 if nobody knows."""
+        known = [each.load.usual_s() for each in self._replicas]
+        return min((seconds for seconds in known if seconds > 0.0), default=0.0)
+
     async def ask(self, errand: Errand) -> Answered:
         """The first answer.
 

@@ -40,6 +40,8 @@ def _task(
     quality: float = 0.8,
     allowed: tuple[int, ...] = (0, 1, 2),
     budget_usd: float | None = None,
+    left_s: float | None = None,
+    latency_s: tuple[float, ...] = (),
 ) -> Task:
     vector = np.random.default_rng(seed).normal(size=384).astype(np.float32)
     return Task(
@@ -49,6 +51,8 @@ def _task(
         turns=1,
         allowed=allowed,
         quality=quality,
+        left_s=left_s,
+        latency_s=latency_s,
         budget_usd=budget_usd,
     )
 
@@ -138,6 +142,22 @@ def test_budget_keeps_dear_tiers_out() -> None:
     judgement = ROUTER.judge(task, decision, {1: _answer("")})
     assert judgement.next_place is None
     assert judgement.reason == "too_dear"
+
+
+def test_deadline_keeps_slow_tiers_out() -> None:
+    """A tier whose answer would come too late is neither the entry nor an escalation."""
+    task = _task(quality=1.0, left_s=2.0, latency_s=(0.5, 1.0, 5.0))
+    decision = ROUTER.decide(task)
+    assert decision.entry < 2
+    assert ROUTER.decide(_task(quality=1.0, left_s=9.0, latency_s=(0.5, 1.0, 5.0))).entry == 2
+    judgement = ROUTER.judge(task, decision, {1: _answer("")})
+    assert (judgement.next_place, judgement.reason) == (None, "too_slow")
+
+
+def test_where_nobody_is_fast_enough_the_fastest_is_asked() -> None:
+    """An answer that may come too late is better than none."""
+    decision = ROUTER.decide(_task(quality=1.0, left_s=0.1, latency_s=(2.0, 1.0, 5.0)))
+    assert decision.entry == 1
 
 
 @pytest.mark.parametrize(

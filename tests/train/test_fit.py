@@ -111,16 +111,13 @@ def test_vectors_are_encoded_once(
 def test_forest_says_what_scikit_learn_says(
     tier3_file: Path, tmp_path: Path, encoder: TextEncoder
 ) -> None:
-    """The arrays that leave training score every row as the fitted trees do, by their weights."""
+    """The arrays that leave training score every row as the fitted trees do."""
     examples = read_tier3([tier3_file])
     rows = rowset(examples, vectors_of(examples, encoder, tmp_path), tiers_of(examples))
     heads = [fit_trees(rows.question, rows.labels[:, place], 0, DEFAULT) for place in range(2)]
-    first, second = heads
-    weighed = [[(first, 0.5), (second, -0.5)], [(second, 1.0)]]
-    forest = forest_of(weighed, DEFAULT.depth, rows.question.shape[1])
+    forest = forest_of(heads, DEFAULT.depth, rows.question.shape[1])
     mine = np.array([forest.scores(row) for row in rows.question])
-    one, other = (head.predict(rows.question) for head in heads)
-    theirs = np.stack([(one - other) / 2, other], axis=1)
+    theirs = np.array([head.predict(rows.question) for head in heads]).T
     assert np.allclose(mine, theirs, atol=1e-5)
 
 

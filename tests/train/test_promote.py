@@ -74,6 +74,7 @@ def _args(folder: Path, artifact: Path, **more: object) -> argparse.Namespace:
         "json": True,
         "seed": 0,
         "traffic_key": "",
+        "mlflow": "",
     }
     return argparse.Namespace(**told | more)
 
@@ -86,7 +87,7 @@ def test_a_better_artifact_passes_and_a_worse_one_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """What is refused leaves the registry as it was; forced, it is on trial and says why."""
-    bad = changed(fitted, tmp_path / "bad", t0=9.0)  # thinks the small tier always right
+    bad = changed(fitted, tmp_path / "bad", t0=40.0)  # thinks the small tier always right
     good = _args(tmp_path, fitted, data=[held_out], against=bad)
     assert promote(good, encoder) == 0
     told = json.loads(capsys.readouterr().out)
@@ -148,8 +149,11 @@ def test_the_gate_tells_an_artifact_from_itself_by_nothing(
     assert "passed" in report.gist()
 
 
+RIGHT = 0.95
+
+
 def log_of(folder: Path, encoder: TextEncoder, rows: int, seed: int = 0) -> Path:
-    """Requests whose entry tier was drawn evenly; on hard ones the large tier alone is right."""
+    """Requests whose entry tier was drawn evenly; all tiers are as good, and the large one dear."""
     dice = np.random.default_rng(seed)
     tiers = ("small", "medium", "large")
     records: list[Record] = []
@@ -157,8 +161,7 @@ def log_of(folder: Path, encoder: TextEncoder, rows: int, seed: int = 0) -> Path
         words = "a hard one" if number % 2 else "an easy one"
         question = f"Question {number}, {words}: which is it?\nA. yes\nB. no"
         place = int(dice.integers(3))
-        chance = (0.05, 0.3, 0.95)[place] if number % 2 else 0.95
-        cost = (1e-5, 1e-4, 1e-3)[place]
+        cost = (1e-5, 1e-4, 5e-3)[place]
         records.append(
             RequestRecord(
                 request_id=str(number),
@@ -189,7 +192,7 @@ def log_of(folder: Path, encoder: TextEncoder, rows: int, seed: int = 0) -> Path
                 ),
             )
         )
-        score = float(dice.random() < chance)
+        score = float(dice.random() < RIGHT)
         records.append(FeedbackRecord(request_id=str(number), at=2.0, tenant="t", score=score))
     folder.mkdir()
     packed = b"".join(msgpack.packb(to_map(record)) for record in records)
@@ -203,7 +206,8 @@ def test_a_log_with_exploration_tells_worse_from_better(
     """Nobody is asked: the chances that were logged are enough to see what another entry gains."""
     log = log_of(tmp_path / "log", encoder, 900)
     good = Artifact.load(fitted)
-    bad = Artifact.load(changed(fitted, tmp_path / "bad", t1=9.0))  # begins with medium, always
+    lost = changed(fitted, tmp_path / "bad", t0=-40.0, t1=-40.0)
+    bad = Artifact.load(lost)  # begins with large, always
     report, told = logged.compare(bad, good, log, encoder.encoder_id)
     worth = report.checks[0]
     assert not report.passed

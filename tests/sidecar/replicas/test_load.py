@@ -71,3 +71,13 @@ def test_few_answers_say_nothing_of_their_tail() -> None:
         load.answered(1.0, 0.0, whole=True)
     load.answered(1.0, 0.0, whole=False)
     assert load.quantile_s(0.95) is None
+
+
+def test_usual_time_is_a_median_of_a_few() -> None:
+    """One odd answer does not move it, and before there are five nothing is said."""
+    load = Load()
+    for spent_s in (1.0, 1.0, 9.0, 1.0):
+        load.answered(spent_s, 0.0, whole=True)
+    assert load.usual_s() == 0.0
+    load.answered(1.2, 0.0, whole=True)
+    assert load.usual_s() == 1.0
