@@ -19,7 +19,7 @@ from train.learn import learn, rowset
 from train.metrics import Point, area
 from train.relearn import find_refit, merged
 from train.replay import ladder_of, replay, tiers_of
-from train.trees import TreesConfig
+from train.trees import DEFAULT, TreesConfig
 
 QUICK = TreesConfig(trees=6, depth=2, rate=0.4)
 TIERS = ("small", "large")
@@ -53,8 +53,8 @@ def poor(rows: tuple[list[Example], Vectors]) -> Artifact:
     return _artifact(_inverted(examples[:300]), vectors[:300])
 
 
-def _artifact(examples: list[Example], vectors: Vectors) -> Artifact:
-    arrays, crossed = learn(rowset(examples, vectors, TIERS), 0, QUICK)
+def _artifact(examples: list[Example], vectors: Vectors, config: TreesConfig = QUICK) -> Artifact:
+    arrays, crossed = learn(rowset(examples, vectors, TIERS), 0, config)
     arrays |= known_arrays(vectors, crossed.right[()], crossed.gain[()], 0)
     return with_table(HEAD, arrays, crossed, examples, ladder=ladder_of(examples, TIERS))
 
@@ -125,7 +125,8 @@ def test_a_poor_parents_heads_are_grown_anew(
 def test_a_good_parent_is_kept(rows: tuple[list[Example], Vectors]) -> None:
     """What was learnt from more rows than the log has is not thrown away for the log's."""
     examples, vectors = rows
-    parent = _artifact(examples, vectors)  # of these very rows: nothing learnt apart can be better
+    # Of these very rows, and with all the trees: nothing learnt apart from them can be better.
+    parent = _artifact(examples, vectors, DEFAULT)
     log = _with_gaps(examples[:300], 0.7)
     assert find_refit(parent, HEAD, log, vectors[:300], 0, with_table, QUICK) is None
 
