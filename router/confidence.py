@@ -1,11 +1,8 @@
-"""An answer that came back in, whether it failed outright and what can be read off it out."""
+"""An answer that came back in, whether it failed outright and whether it can be judged out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from router.decision import AnswerView
-from router.signals import Reading, read_answer, read_question
 
 _CUT = frozenset({"length", "content_filter"})
 
@@ -24,12 +21,3 @@ def hard_failure(view: AnswerView) -> str:
 def is_judgeable(view: AnswerView) -> bool:
     """Whether the heads, which were fitted on text, have anything to say of it."""
     return bool(view.text.strip()) and not view.has_tool_calls
-
-
-def read_all(question: str, answers: Mapping[int, AnswerView]) -> tuple[Reading, ...]:
-    """The readings in rising order of place."""
-    asked = read_question(question)
-    return tuple(
-        read_answer(asked, answers[place].text, answers[place].tokens_out)
-        for place in sorted(answers)
-    )

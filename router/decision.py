@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from router.readings import Readings
 
 Vector = NDArray[np.float32]
 """Shape (dim,), float32, length 1."""
@@ -33,6 +35,7 @@ class Task:
             says.
         is_wary: Traffic of late is unlike what the artifact was fitted on.
         kept_place: The tier that the conversation had; None if it is to be chosen afresh.
+        readings: What was read of its answers so far: the one thing in here that changes.
         unit: Whom a trial of another artifact is drawn by: the user, or the request itself.
     """
 
@@ -50,6 +53,7 @@ class Task:
     kept_place: int | None = None
     is_wary: bool = False
     unit: str = ""
+    readings: Readings = field(default_factory=Readings, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import numpy as np
 
 from router.artifact import Artifact
 from router.calibration import calibrated
-from router.confidence import read_all
 from router.decision import AnswerView, Task
 from router.errors import ArtifactError
 from router.features import answers_row, question_row
@@ -93,7 +92,9 @@ class ArtifactEstimator:
         shared = np.concatenate([linear[:tiers], row[self._artifact.dim :]])
         held = tuple(self._known[place] for place in sorted(answers))
         if held:
-            shared = np.concatenate([shared, answers_row(read_all(task.text, answers))])
+            views = [(place, answers[place]) for place in sorted(answers)]
+            told = [(place, view.text, view.tokens_out) for place, view in views]
+            shared = np.concatenate([shared, answers_row(task.readings.of(task.text, told))])
         state = self._artifact.states[held]
         shift = self._artifact.shift.scores(row).astype(np.float64)
         chances = calibrated(state.scores(shared), state.slope, state.offset, shift)

@@ -20,18 +20,12 @@ from typing import Final
 
 from cache.entry import Entry, EntryId
 from cache.policy import CacheControl
-from sidecar.again import Again, may_be_given_again
+from sidecar.again import Again, may_be_given_again, weight_bytes
 from sidecar.front.table import Table
 from sidecar.ledger import Ledger
 
 MAX_WEIGHT_BYTES: Final = 64 * 2**20
 """Chosen: what the owner holds to account for what is shown, beside the table itself."""
-
-_LEDGER_BYTES: Final = 4_000
-"""Chosen: a ledger and what hangs on it, texts apart; measured with `tracemalloc` as 2 to 3 kB."""
-
-_TEXT_RATIO: Final = 4
-"""Chosen: a parsed body takes up to four times the bytes that it came in."""
 
 MAX_RETIRED: Final = 4_096
 """Chosen: of records that are shown no more; a front tells what it served within 50 ms."""
@@ -97,7 +91,7 @@ class Display:
         number = self._table.put(key, payload, entry.expires_at)
         if number is None:
             return
-        weight = _LEDGER_BYTES + _TEXT_RATIO * request_bytes
+        weight = weight_bytes(request_bytes)
         self._shown[number] = again, weight
         self._numbers.setdefault(entry.entry_id, set()).add(number)
         self._weight += weight

@@ -18,7 +18,7 @@ import orjson
 
 from sidecar import answer, streams
 from sidecar.admission.admission import Admission
-from sidecar.again import Again
+from sidecar.again import Again, weight_bytes
 from sidecar.ledger import Ledger
 from sidecar.pipeline import Pipeline
 from sidecar.stopwatch import Stopwatch
@@ -28,12 +28,6 @@ from sidecar.web.wire import fixed_head, whole
 
 MAX_WEIGHT_BYTES: Final = 32 * 2**20
 """Chosen: an eighth of what the cache itself may hold by default."""
-
-_RECORD_BYTES: Final = 4_000
-"""Chosen: an account and what hangs on it, texts apart; `tracemalloc` says 2 to 3 kB."""
-
-_TEXT_RATIO: Final = 4
-"""Chosen: a parsed body takes up to four times the bytes that it came in."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +80,7 @@ class Givens:
         is_stream = ledger.inquiry.request.stream
         head = fixed_head(pipeline.accounting.headers(ledger), is_stream=is_stream)
         events = _events(pipeline, ledger) if is_stream else None
-        weight = _RECORD_BYTES + _TEXT_RATIO * len(body) + len(head)
+        weight = weight_bytes(len(body)) + len(head)
         weight += 8 * len(ledger.hit.entry.body) if is_stream else 0
         self._held[key] = _Given(again, head, events, weight)
         self._weight += weight
