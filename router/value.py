@@ -55,16 +55,22 @@ def spread_of(chances: Numbers, last: Numbers) -> Numbers:
 def values(chances: Numbers, moved: Numbers, sets: Sequence[Sequence[int]]) -> list[float]:
     """What each of `sets` is worth; `chances` is (tiers,), `moved` as `moves` gives it.
 
-    An empty set is worth nothing.
+    Sets are tuples of rising places. An empty one is worth nothing.
     """
     drawn = (chances + moved * _unit(chances)).T  # (tiers, draws)
     drawn = np.minimum(np.maximum(drawn, 0.0), 1.0)
+    largest: dict[tuple[int, ...], Numbers] = {}
     return [
-        float(np.add.reduce(np.maximum.reduce(drawn.take(of, axis=0), axis=0))) / len(moved)
-        if of
-        else 0.0
-        for of in sets
+        float(_largest(drawn, tuple(of), largest).sum()) / len(moved) if of else 0.0 for of in sets
     ]
+
+
+def _largest(drawn: Numbers, of: tuple[int, ...], known: dict[tuple[int, ...], Numbers]) -> Numbers:
+    """(draws,) the largest of the set in each draw; a set stands on that without its last place."""
+    if of not in known:
+        last: Numbers = drawn[of[-1]]
+        known[of] = np.maximum(_largest(drawn, of[:-1], known), last) if of[1:] else last
+    return known[of]
 
 
 def _unit(chances: Numbers) -> Numbers:
