@@ -27,7 +27,7 @@ from tqdm import tqdm
 from router.artifact import Held
 from train.dataset import Example, load_encoder, read_tier3, vectors_of
 from train.fit import WORK
-from train.heads import Head, StateLearner
+from train.heads import RIDGE, Head, StateLearner
 from train.learn import Rowset, folds_of, learn_linear, rowset
 from train.metrics import auroc, bootstrap, brier
 from train.replay import tiers_of
@@ -146,7 +146,7 @@ def _kinds(stage: Stage, foretold: Numbers) -> dict[str, Kind]:
         return stage.crossed(
             place,
             lambda learnt, kept, y: (
-                Ridge(3000.0).fit(scaled[learnt], y[learnt]).predict(scaled[kept])
+                Ridge(RIDGE).fit(scaled[learnt], y[learnt]).predict(scaled[kept])
             ),
         )
 

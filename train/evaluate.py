@@ -91,19 +91,15 @@ def evaluate(
     artifact_dir: Path, data: Sequence[Path], work: Path, seed: int, *, encoder: TextEncoder
 ) -> dict[str, Any]:
     """Every figure, as plain values."""
-    artifact = Artifact.load(artifact_dir)
     examples = read_tier3(data)
+    artifact, vectors = _known(artifact_dir, examples, work, encoder)
     tiers = tiers_of(examples)
-    artifact.check_encoder(encoder.encoder_id)
-    vectors = vectors_of(examples, encoder, work)
     ladder = ladder_of(examples, tiers)
-    router = Router(ladder=ladder, artifact=artifact, config=RouterConfig())
-    assert router.estimator is not None, "it has an artifact"  # noqa: S101 - a bug of ours
-    router.estimator = Remembering(router.estimator)
+    router = _remembering(artifact, ladder)
     dial = sorted({*np.linspace(0.0, 1.0, POINTS).tolist(), *QUALITY.values()})
     runs = [replay(router, ladder, examples, vectors, quality) for quality in dial]
     sweeps = {
-        "router": Sweep(np.array([r.correct for r in runs]), np.array([r.cost_usd for r in runs])),
+        "router": _swept(runs),
         **_baselines(router, ladder, examples, vectors),
     }
     named = {name: runs[dial.index(quality)] for name, quality in QUALITY.items()}
@@ -188,16 +184,33 @@ def router_sweep(
     artifact_dir: Path, examples: Sequence[Example], work: Path, *, encoder: TextEncoder
 ) -> tuple[str, Sweep]:
     """The artifact's version, and what it makes of the rows at points of `quality` from 0 to 1."""
+    artifact, vectors = _known(artifact_dir, examples, work, encoder)
+    ladder = ladder_of(examples, tiers_of(examples))
+    router = _remembering(artifact, ladder)
+    return artifact.version, _swept(
+        [replay(router, ladder, examples, vectors, q) for q in np.linspace(0.0, 1.0, POINTS)]
+    )
+
+
+def _known(
+    artifact_dir: Path, examples: Sequence[Example], work: Path, encoder: TextEncoder
+) -> tuple[Artifact, Vectors]:
+    """The artifact, and the rows' vectors, which it knows."""
     artifact = Artifact.load(artifact_dir)
     artifact.check_encoder(encoder.encoder_id)
-    ladder, vectors = ladder_of(examples, tiers_of(examples)), vectors_of(examples, encoder, work)
+    return artifact, vectors_of(examples, encoder, work)
+
+
+def _remembering(artifact: Artifact, ladder: Ladder) -> Router:
+    """A router for many replays of the same rows."""
     router = Router(ladder=ladder, artifact=artifact, config=RouterConfig())
     assert router.estimator is not None, "it has an artifact"  # noqa: S101 - a bug of ours
     router.estimator = Remembering(router.estimator)
-    runs = [replay(router, ladder, examples, vectors, q) for q in np.linspace(0.0, 1.0, POINTS)]
-    return artifact.version, Sweep(
-        np.array([r.correct for r in runs]), np.array([r.cost_usd for r in runs])
-    )
+    return router
+
+
+def _swept(runs: Sequence[Replayed]) -> Sweep:
+    return Sweep(np.array([r.correct for r in runs]), np.array([r.cost_usd for r in runs]))
 
 
 def compare(sweeps: Mapping[str, Sweep], seed: int) -> dict[str, Any]:
