@@ -30,8 +30,8 @@ from loadtest.gateways import Gateway, litellm, portkey, sidecar
 from loadtest.hops import fresh_questions
 from loadtest.intervals import percentile
 from loadtest.peerinstall import installed
-from loadtest.processes import NotReady, Server, free_port, python, running, start
-from loadtest.rawhttp import Connection, request
+from loadtest.processes import Server, free_port, python, running, start
+from loadtest.rawhttp import hit_body, request
 from loadtest.report import Report
 
 OPEN_AT_ONCE: Final = 16
@@ -157,7 +157,7 @@ async def _contenders(
     """The sidecar first; then the bare servers, which return the sidecar's own bytes."""
     ours = await _started(sidecar(), folder, vendor, stack)
     kept = folder / "body.json"
-    kept.write_bytes(await _hit_body(ours))
+    kept.write_bytes(await hit_body(ours.server.url, _hit_request(ours)))
     bare = Gateway(name=BASELINE, run=lambda _, url: _baseline(folder, kept, url))
     peers = await asyncio.to_thread(_peers) if args.peers else []
     others = [await _started(each, folder, vendor, stack) for each in (bare, *peers)]
@@ -194,19 +194,8 @@ def _chat(question: str, **more: Any) -> dict[str, Any]:
     return {"model": "small", "messages": [{"role": "user", "content": question}], **more}
 
 
-async def _hit_body(ours: Contender) -> bytes:
-    """The bytes of an exact hit, which the bare handler is to return too."""
-    raw = request(f"{ours.server.url}/v1/chat/completions", _chat(_HIT), {})
-    connection = await Connection.to(ours.server.url)
-    try:
-        for _ in range(20):
-            exchange = await connection.exchange(raw)
-            if exchange.reply().cache == "hit-exact":
-                return exchange.body
-            await asyncio.sleep(0.1)  # the entry is kept off the request's path
-    finally:
-        await connection.close()
-    raise NotReady(f"no exact hit: {exchange.head.decode('latin-1')}")
+def _hit_request(ours: Contender) -> bytes:
+    return request(f"{ours.server.url}/v1/chat/completions", _chat(_HIT), {})
 
 
 async def _warmed(contenders: Sequence[Contender]) -> None:

@@ -7,7 +7,6 @@ only the ratios mean anything on a shared machine.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import itertools
 from collections import defaultdict
@@ -21,7 +20,7 @@ from typing import Any, Final
 from loadtest.answers import Reply
 from loadtest.intervals import percentile
 from loadtest.processes import NotReady, Stand, find_or_start, free_port, python, running, start
-from loadtest.rawhttp import Connection, rate, request
+from loadtest.rawhttp import Connection, hit_body, rate, request
 from loadtest.report import Report, Table
 from loadtest.tally import quantiles
 
@@ -133,16 +132,7 @@ async def _hit_body(stand: Stand, namespace: str) -> bytes:
     """The bytes of an exact hit, which the bare handler is to return too."""
     headers = {"x-sidecar-namespace": namespace}
     raw = request(_url(stand), _chat("How do I measure a hit?", "small"), headers)
-    connection = await Connection.to(stand.base_url)
-    try:
-        for _ in range(20):
-            exchange = await connection.exchange(raw)
-            if exchange.reply().cache == "hit-exact":
-                return exchange.body
-            await asyncio.sleep(0.1)  # the entry is kept off the request's path
-    finally:
-        await connection.close()
-    raise NotReady(f"no exact hit at {stand.base_url}: {exchange.head.decode('latin-1')}")
+    return await hit_body(stand.base_url, raw)
 
 
 def fresh_questions(seed: int) -> Iterator[str]:

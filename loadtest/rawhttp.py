@@ -111,3 +111,21 @@ async def rate(url: str, raws: Sequence[bytes], *, at_once: int) -> float:
         for _ in range(at_once):
             senders.create_task(sender())
     return len(raws) / (time.perf_counter() - started)
+
+
+async def hit_body(url: str, raw: bytes) -> bytes:
+    """The bytes of the exact hit that `raw` becomes, once its answer is kept.
+
+    Raises:
+        ConnectionError: It never does, or the connection broke.
+    """
+    connection = await Connection.to(url)
+    try:
+        for _ in range(20):
+            exchange = await connection.exchange(raw)
+            if exchange.reply().cache == "hit-exact":
+                return exchange.body
+            await asyncio.sleep(0.1)  # the entry is kept off the request's path
+    finally:
+        await connection.close()
+    raise ConnectionError(f"no exact hit at {url}: {exchange.head.decode('latin-1')}")

@@ -6,16 +6,15 @@ reload replaces (ladder, router, prices, upstreams), which is one `Pipeline`.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import aiohttp
 
@@ -31,7 +30,7 @@ from sidecar import __version__
 from sidecar.accounting import Accounting, Both
 from sidecar.admission.admission import Admission
 from sidecar.coalesce import Coalesce
-from sidecar.config import Config, UpstreamConfig
+from sidecar.config import Config
 from sidecar.degraded import StaticAnswers
 from sidecar.dispatch import Dispatch
 from sidecar.encoder.batcher import Batcher
@@ -58,14 +57,9 @@ from sidecar.oversight.reviewing import FILE as REVIEWS
 from sidecar.oversight.reviewing import Reviewing
 from sidecar.oversight.shadows import Shadows
 from sidecar.pipeline import Pipeline
-from sidecar.providers.client import EndpointConfig, HttpUpstream
-from sidecar.providers.replay import ReplayUpstream, load_recording
-from sidecar.providers.wire import Upstream
 from sidecar.refresh import Refreshes
 from sidecar.releasing import artifact_folder, build_rollout, build_shadows
 from sidecar.replicas.fleet import Fleet
-from sidecar.replicas.hedge import Hedge
-from sidecar.replicas.replicas import Replicas
 from sidecar.replies import Replies
 from sidecar.rollout.arms import Arms
 from sidecar.rollout.rollout import Rollout
@@ -79,10 +73,7 @@ from sidecar.targets import Targets
 from sidecar.telemetry.metrics import Metrics
 from sidecar.traffic.redaction import Redaction
 from sidecar.traffic.writer import NoLog, TrafficWriter
-
-MAX_CONNECTIONS: Final = 512
-"""Chosen: to one upstream, so that one that hangs takes no place from the others; a vendor's own
-limit is met long before. How many there are in all is bounded by `max_in_flight`."""
+from sidecar.upstreams import build_tiers, build_upstream, upstream_session
 
 OFF_PEAK_RATIO: Final = 0.25
 """Chosen: of `max_in_flight`: while more is inside, hits drawn for a check wait."""
@@ -126,25 +117,6 @@ class Lasting:
     logger: logging.Logger
     display: Display | None
     opening: Awaitable[None]
-
-
-class Means(Protocol):
-    """Of what lasts, what asking takes."""
-
-    @property
-    def fleet(self) -> Fleet:
-        """Knows how each upstream does."""
-        ...
-
-    @property
-    def metrics(self) -> Metrics:
-        """Where counts go."""
-        ...
-
-    @property
-    def dice(self) -> Callable[[], float]:
-        """Gives a uniform draw in [0, 1)."""
-        ...
 
 
 def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
@@ -262,56 +234,6 @@ def build_router(config: Config, ladder: Ladder, encoder_id: str, logger: loggin
         return Router(ladder=ladder, artifact=None, config=config.router)
 
 
-def build_tiers(
-    config: Config, ladder: Ladder, upstreams: Mapping[str, Upstream], lasting: Means
-) -> list[Replicas]:
-    """Who asks each tier's upstreams. Cannot fail: the fleet forgets whoever is not in `config`."""
-    manners = {each.name: each.manner() for each in config.upstreams}
-    mustered = lasting.fleet.muster(
-        [(upstreams[name], tier.model, manners[name]) for name in tier.upstreams]
-        for tier in config.tiers
-    )
-    return [
-        Replicas(
-            price=ladder[place].price,
-            replicas=replicas,
-            meter=lasting.metrics,
-            clock=time.monotonic,
-            dice=lasting.dice,
-            pause=asyncio.sleep,
-            balance=tier.balance,
-            hedge=Hedge.parse(tier.hedge_after),
-        )
-        for place, (tier, replicas) in enumerate(zip(config.tiers, mustered, strict=True))
-    ]
-
-
-def build_upstream(config: UpstreamConfig, session: aiohttp.ClientSession) -> Upstream:
-    """The upstream that one `[[upstreams]]` describes.
-
-    Raises:
-        ConfigError: A recording cannot be read.
-    """
-    match config.kind:
-        case "demo":
-            # Its questions take a tenth of all imports, and nobody serves them in earnest.
-            from sidecar.providers.demo import DemoUpstream  # noqa: PLC0415 - as said above
-
-            return DemoUpstream(config.name, speed=config.speed)
-        case "replay":
-            return ReplayUpstream(config.name, load_recording(Path(config.path)))
-        case "openai":
-            endpoint = EndpointConfig(
-                name=config.name,
-                base_url=config.base_url,
-                api_key=config.api_key,
-                timeouts=config.timeouts,
-                headers=config.headers,
-                usage_in_streams=config.usage_in_streams,
-            )
-            return HttpUpstream(endpoint, session)
-
-
 async def build_lasting(
     config: Config,
     stack: AsyncExitStack,
@@ -333,11 +255,7 @@ async def build_lasting(
     log = TrafficWriter(config.traffic, metrics, dice) if config.traffic.dir else NoLog()
     log.start()
     stack.callback(log.close)
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=MAX_CONNECTIONS, ttl_dns_cache=60),
-        auto_decompress=True,
-        trust_env=False,
-    )
+    session = upstream_session()
     stack.push_async_callback(session.close)
     batcher = batcher_for(encoder, config.encoder, hook=metrics)
     batcher.start()

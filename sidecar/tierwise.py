@@ -15,13 +15,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from router.decision import Decision, Task
 from router.policy import Router, RouterConfig
 from router.tiers import Ladder
 from sidecar import answer, chat
-from sidecar.assembly import MAX_CONNECTIONS, build_tiers, build_upstream
 from sidecar.config import load_config
 from sidecar.deadline import Deadline
 from sidecar.dispatch import Dispatch, Job
@@ -29,6 +26,7 @@ from sidecar.errors import SidecarError
 from sidecar.oversight.asking import TIMEOUT_S, Asking
 from sidecar.replicas.fleet import Fleet
 from sidecar.telemetry.metrics import Metrics
+from sidecar.upstreams import build_tiers, build_upstream, upstream_session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +119,7 @@ async def tierwise(path: Path) -> AsyncIterator[Tierwise]:
     """
     config = load_config(path)
     ladder = Ladder([tier.tier() for tier in config.tiers])
-    connector = aiohttp.TCPConnector(limit=0, limit_per_host=MAX_CONNECTIONS)
-    async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
+    async with upstream_session() as session:
         upstreams = {each.name: build_upstream(each, session) for each in config.upstreams}
         dice = random.Random().random  # noqa: S311 - for spreading retries
         means = _Means(Fleet(time.monotonic), Metrics(), dice)
