@@ -25,9 +25,6 @@ from numpy.typing import NDArray
 from cache.entry import EntryId, Vector
 from cache.errors import CacheError, DuplicateEntry
 
-# One query at a time: a second thread would wait for the first longer than it works.
-faiss.omp_set_num_threads(1)
-
 FAISS_FAULTS: Final = (RuntimeError, ValueError, TypeError, AssertionError, MemoryError)
 """What FAISS raises: its own C++ exceptions come as RuntimeError, the rest are its wrapper's."""
 
@@ -416,7 +413,6 @@ def trained(codes: Codes, rows: int, probes: int = PROBES, seed: int = 0) -> Cel
     Raises:
         CacheError: FAISS refuses.
     """
-    faiss.omp_set_num_threads(1)  # of this thread: the others have requests to answer
     dim, count = codes.shape[1], _cells(rows)
     with _translated("be trained"):
         vectors = _coder(dim).sa_decode(np.ascontiguousarray(codes[:MAX_TRAINING_ROWS]))
@@ -460,6 +456,14 @@ def _with_room(array: NDArray[_Item], end: int) -> NDArray[_Item]:
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
+    """FAISS's faults as ours, and its work on this thread alone.
+
+    One query at a time: a second thread would wait for the first longer than it works, and OpenMP
+    waits by spinning. How many it may use is a property of the thread that asks, so that whoever
+    asks has to say it. Measured: 0.4 us; a search of 324 rows on two busy cores took 10 to 30 ms
+    on two threads and 0.05 on one.
+    """
+    faiss.omp_set_num_threads(1)
     try:
         yield
     except FAISS_FAULTS as fault:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -133,3 +135,21 @@ def test_a_trained_index_finds_the_nearest_where_it_is_near() -> None:
     best = (asked @ rows.T).argmax(axis=1)
     found = [[one.entry_id for one in index.nearest(each, 5)] for each in asked]
     assert sum(int(b) in f for b, f in zip(best, found, strict=True)) >= 995
+
+
+@pytest.mark.parametrize("kind", ["rows", "cells"])
+def test_a_search_stays_on_the_thread_that_asks(kind: str) -> None:
+    """OpenMP counts its threads by who asks: it begins none for any owner of an index."""
+    asked = vectors(40)
+    index = RowIndex(DIM) if kind == "rows" else trained(encoded(asked), len(asked))
+    index.take(Rows(np.arange(len(asked)), encoded(asked)))
+    most: list[int] = []
+
+    def ask() -> None:
+        index.nearest(asked[0], 3)
+        most.append(faiss.omp_get_max_threads())
+
+    owner = threading.Thread(target=ask)
+    owner.start()
+    owner.join()
+    assert most == [1]
