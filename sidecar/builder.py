@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,14 +20,12 @@ from cache.index import Rows
 from cache.partitions import Partitions
 from cache.stores.reader import DiskReader
 from sidecar.errors import EncoderError
+from sidecar.niceness import BUILDING, give_way
 
 T = TypeVar("T")
 
 _ROWS_AT_ONCE: Final = 2_048
 """Chosen: rows read from disk at a time: 1.5 MB."""
-
-_NICE: Final = 10
-"""Chosen: a thread that works for a minute gives way to those that somebody waits for."""
 
 _AGAIN_S: Final = 0.1
 """Chosen: how long to wait before a full queue is tried again."""
@@ -157,7 +154,7 @@ class Builder:
 
 def _work(loop: asyncio.AbstractEventLoop, done: asyncio.Future[T], work: Callable[[], T]) -> None:
     """The life of one such thread."""
-    _give_way()
+    give_way(BUILDING)
     result: Any
     fault: Exception | None
     try:
@@ -187,9 +184,3 @@ def give_back() -> None:
     """Let the system have what was taken for a while and freed; it stays with the process else."""
     with suppress(OSError, AttributeError):  # glibc's alone
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _give_way() -> None:
-    # On Linux a thread has a niceness of its own; elsewhere there is none to set.
-    with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoder, Encoding, Tokens
 from sidecar.errors import EncoderError
+from sidecar.niceness import ENCODING, give_way
 
 T = TypeVar("T")
 
@@ -338,6 +339,7 @@ class Batcher:
 
     def _work_off(self) -> None:
         """The thread's life: jobs in their order, texts in batches, until the last."""
+        give_way(ENCODING)
         held: _Job | None = None  # was taken off the queue and is not begun
         try:
             while True:

@@ -30,6 +30,7 @@ from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoder, Encoding
 from sidecar.encoder.threads import threads_for
 from sidecar.errors import EncoderError
+from sidecar.niceness import ENCODING, give_way
 
 T = TypeVar("T")
 
@@ -130,6 +131,7 @@ class Lanes(Batcher):
     # From here on: a lane's thread.
 
     def _encode_off(self) -> None:
+        give_way(ENCODING)
         while (job := self._waiting.get().job) is not None:
             taken, _ = self._work.take(job, None)
             for batch in self._work.batches(taken):
