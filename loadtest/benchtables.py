@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from loadtest.benchmeaning import AGAIN, SESSION
+from loadtest.contenders import BASELINE, QUANTILES
 from loadtest.report import Table
 
 AT_ONCE: Final = (1, 16, 64, 256)
 
-QUANTILES: Final = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"))
 WORSE_RATIO: Final = 1.15
 """Chosen: a ratio that grew by more is told; from run to run they differ by a tenth."""
-
-BASELINE: Final = "bare aiohttp"
 
 NOTES: Final = (
     (
@@ -74,56 +73,140 @@ def _cost_cell(cpu_us: float, ratio: float | None) -> str:
     return f"{cpu_us:.0f}" + (f" ({ratio:.2f})" if ratio is not None else "")
 
 
+def _answered_cell(run: Mapping[str, float]) -> str:
+    """All of what was asked, or how many of how many in how long; and what was not what it seems.
+
+    Medians over rounds, so that a count may be of no one round.
+    """
+    answered = run["asked"] - run["failed"]
+    is_all = not run["failed"]
+    cell = "all" if is_all else f"{answered:.0f} of {run['asked']:.0f} in {run['spent_s']:.1f} s"
+    return cell + (f", {run['unlike']:.0f} otherwise" if run["unlike"] else "")
+
+
 def rate_table(figures: Mapping[str, Any]) -> Table:
     """Rates and latencies of the closed runs, and what generator and upstream took."""
     rows = [
         (
             f"{path}: {name}, {at_once} at once",
-            *(f"{run[key]:.0f}" for key in ("rate", "generator_us", "vendor_us")),
-            *(f"{run[key]:.2f}" for _, key in QUANTILES),
-            f"{run['failed']:.0f}",
+            f"{run['rate']:.0f}",
+            _answered_cell(run),
+            *(f"{run[key]:.0f}" for key in ("generator_us", "vendor_us")),
+            *_latency_cells(run),
         )
         for path, told in figures["paths"].items()
         for name, each in told.items()
         for at_once, run in each["closed"].items()
     ]
-    names = ("generator us", "vendor us", *(f"{name} ms" for _, name in QUANTILES), "failed")
-    return Table(title="Closed loop", headings=("", "a second", *names), rows=rows)
+    names = ("generator us", "vendor us", *_LATENCIES)
+    return Table(title="Closed loop", headings=("", "a second", "answered", *names), rows=rows)
+
+
+_LATENCIES: Final = tuple(f"{name} ms" for _, name in QUANTILES)
+
+
+def _latency_cells(run: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(f"{run[key]:.2f}" for _, key in QUANTILES)
 
 
 def open_table(figures: Mapping[str, Any]) -> Table:
     """Latencies of the open runs."""
     rows = [
-        (f"{path}: {name}, {rate} a second", *(f"{run[key]:.2f}" for _, key in QUANTILES))
+        (f"{path}: {name}, {rate} a second", _answered_cell(run), *_latency_cells(run))
         for path, told in figures["paths"].items()
         for name, each in told.items()
         for rate, run in each["open"].items()
     ]
-    headings = ("", *(f"{name} ms" for _, name in QUANTILES))
-    return Table(title="Open loop", headings=headings, rows=rows)
+    return Table(title="Open loop", headings=("", "answered", *_LATENCIES), rows=rows)
 
 
 def size_table(figures: Mapping[str, Any]) -> Table:
-    """What starting took, and memory at the end."""
+    """What starting took, and memory then and at the end."""
+    before = figures["started"]
     rows = [
-        (name, f"{told['start_s']:.1f}", f"{told['rss_mib']:.0f}")
+        (
+            name,
+            f"{told['start_s']:.1f}",
+            f"{before[name]['rss_mib']:.0f}",
+            f"{told['rss_mib']:.0f}",
+        )
         for name, told in figures["servers"].items()
     ]
-    return Table(title="Servers", headings=("", "start, s", "RSS, MiB"), rows=rows)
+    headings = ("", "start, s", "RSS, MiB", "at the end")
+    return Table(title="Servers", headings=headings, rows=rows)
+
+
+def peer_table(figures: Mapping[str, Any]) -> Table:
+    """What others take over what the first takes, the sidecar: above 1 it is ahead."""
+    rows = []
+    for path, told in figures["paths"].items():
+        (_, ours), *others = told.items()
+        for name, each in others:
+            if name != BASELINE:
+                rows += [
+                    (f"{path}: {name}, {at_once} at once", *_ahead(ours["closed"][at_once], run))
+                    for at_once, run in each["closed"].items()
+                ]
+    headings = ("the sidecar is ahead by", "CPU", "rate", "p50", "p99")
+    return Table(title="Beside other gateways", headings=headings, rows=rows)
+
+
+def _ahead(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[str, ...]:
+    pairs = [(theirs["cpu_us"], ours["cpu_us"]), (ours["rate"], theirs["rate"])]
+    pairs += [(theirs[name], ours[name]) for name in ("p50", "p99")]
+    return tuple(f"{more / less:.1f}" if less else "-" for more, less in pairs)
+
+
+def meaning_table(figures: Mapping[str, Any]) -> Table:
+    """Hits by meaning at idle, beside the session alone."""
+    told = figures["meaning"]
+    bare = told["ms"][SESSION]["p50"]
+    rows = [
+        (
+            name,
+            f"{each['count']:.0f} of {told['asked']}",
+            f"{each['p50']:.2f}",
+            f"{each['p90']:.2f}",
+            f"{told['own_ms'][name]:.2f}" if name in told["own_ms"] else "",
+            f"{each['p50'] / bare:.2f}",
+        )
+        for name, each in told["ms"].items()
+    ]
+    headings = ("one at a time, ms", "hits", "p50", "p90", "by its header", "over the session")
+    return Table(title=f"By meaning, at rest; {AGAIN}: the same text", headings=headings, rows=rows)
 
 
 def busy_table(figures: Mapping[str, Any]) -> Table:
     """Hits and probes, with the encoder at rest and not."""
+    told = figures["busy"]
     rows = [
-        (f"{what}, encoder {state}", *(f"{run[key]:.2f}" for _, key in QUANTILES))
-        for state, told in figures["busy"].items()
-        for what, run in told.items()
+        (f"{what}, encoder {state}", *_latency_cells(run), _over_idle(told, state, what))
+        for state, each in told.items()
+        for what, run in each.items()
     ]
-    headings = ("", *(f"{name} ms" for _, name in QUANTILES))
+    headings = ("", *_LATENCIES, "p99 over idle")
     return Table(title="While the encoder has more than it can do", headings=headings, rows=rows)
+
+
+def _over_idle(told: Mapping[str, Any], state: str, what: str) -> str:
+    idle = told["idle"].get(what)
+    return f"{told[state][what]['p99'] / idle['p99']:.2f}" if idle and state != "idle" else ""
+
+
+def progress(told: Mapping[str, Any]) -> str:
+    """One line while it runs."""
+    costs = (
+        (name, at_once, run["cpu_us"])
+        for name, each in told.items()
+        for at_once, run in each["closed"].items()
+    )
+    return ", ".join(f"{name} at {at_once}: {cpu_us:.0f} us" for name, at_once, cpu_us in costs)
 
 
 def all_tables(figures: Mapping[str, Any]) -> list[Table]:
     """Every table that there is something to show in."""
-    told = [ratio_table(figures), rate_table(figures), open_table(figures), size_table(figures)]
-    return told + ([busy_table(figures)] if "busy" in figures else [])
+    paths = [ratio_table, rate_table, open_table, peer_table] if figures["paths"] else []
+    rest = [("meaning", meaning_table), ("busy", busy_table), ("servers", size_table)]
+    made = [table(figures) for table in paths]
+    made += [table(figures) for name, table in rest if name in figures]
+    return [table for table in made if table.rows]

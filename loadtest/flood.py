@@ -9,6 +9,7 @@ cannot hide it by being asked less. Source: G. Tene, "How NOT to measure latency
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,6 +25,10 @@ _LENGTH: Final = b"content-length: "
 GRACE_S: Final = 10.0
 """Chosen: an answer that takes longer, beyond the time for asking, is none."""
 
+CONNECT_S: Final = 5.0
+"""Chosen: for all connections of a run; a server that takes none for so long has no room for more,
+and the run goes on with those that it took."""
+
 
 @dataclass(slots=True, eq=False)
 class Flooded:
@@ -32,27 +37,37 @@ class Flooded:
     Attributes:
         latencies_s: Of each answer, to its last byte.
         spent_s: From the first request to the last answer.
-        failed: Answers of another status than 200, and connections that broke.
+        asked: Requests that were sent, or could not be.
+        failed: Of them, answers of another status than 200, broken connections, and no answer.
+        unlike: Answers whose head did not say what was expected.
         generator_cpu_s: What asking took of this process.
     """
 
     latencies_s: list[float] = field(default_factory=list)
     spent_s: float = 0.0
+    asked: int = 0
     failed: int = 0
+    unlike: int = 0
     generator_cpu_s: float = 0.0
+
+    @property
+    def answered(self) -> int:
+        """Requests that got their answer."""
+        return self.asked - self.failed
 
     @property
     def rate(self) -> float:
         """Answers a second."""
-        return len(self.latencies_s) / self.spent_s
+        return self.answered / self.spent_s if self.spent_s else 0.0
 
 
 class _Asker(asyncio.Protocol):
     """One connection; one exchange at a time."""
 
-    def __init__(self, flooded: Flooded, on_free: Callable[[_Asker], None]) -> None:
+    def __init__(self, flooded: Flooded, on_free: Callable[[_Asker], None], expects: bytes) -> None:
         self._flooded = flooded
         self._on_free = on_free
+        self._expects = expects
         self._held = b""
         self._end = -1  # of the answer; 0 where its last bytes tell it
         self._begun_s = 0.0
@@ -64,6 +79,7 @@ class _Asker(asyncio.Protocol):
     def ask(self, raw: bytes, begun_s: float) -> None:
         """Send `raw`, which was to be sent at the instant `begun_s`."""
         self.is_busy, self._begun_s = True, begun_s
+        self._flooded.asked += 1
         self.transport.write(raw)
 
     def data_received(self, data: bytes) -> None:
@@ -73,6 +89,9 @@ class _Asker(asyncio.Protocol):
             if self._end < 0:
                 return
             self._flooded.failed += not data.startswith(b"HTTP/1.1 200")
+            if self._expects:
+                head = data[: data.find(_HEAD_END)].lower()
+                self._flooded.unlike += self._expects not in head
         is_whole = len(data) >= self._end if self._end else data.endswith(_STREAM_END)
         if is_whole:
             self._flooded.latencies_s.append(time.perf_counter() - self._begun_s)
@@ -97,15 +116,19 @@ def _end_of(data: bytes) -> int:
 
 
 async def _connected(
-    url: str, count: int, flooded: Flooded, on_free: Callable[[_Asker], None]
+    url: str, count: int, flooded: Flooded, on_free: Callable[[_Asker], None], expects: bytes
 ) -> list[_Asker]:
+    """As many as the server takes; each of the others is a request that failed."""
     parts, loop = urlsplit(url), asyncio.get_running_loop()
-    askers = []
-    for _ in range(count):
-        _, asker = await loop.create_connection(
-            lambda: _Asker(flooded, on_free), parts.hostname or "", parts.port or 0
-        )
-        askers.append(asker)
+    askers: list[_Asker] = []
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(CONNECT_S):
+            for _ in range(count):
+                _, asker = await loop.create_connection(
+                    lambda: _Asker(flooded, on_free, expects), parts.hostname or "", parts.port or 0
+                )
+                askers.append(asker)
+    flooded.asked = flooded.failed = count - len(askers)
     return askers
 
 
@@ -115,8 +138,13 @@ def _leave(askers: list[_Asker]) -> None:
         asker.transport.abort()
 
 
-async def closed(url: str, raws: Iterator[bytes], *, at_once: int, seconds: float) -> Flooded:
-    """Ask over `at_once` connections for so long, each again as soon as it is answered."""
+async def closed(
+    url: str, raws: Iterator[bytes], *, at_once: int, seconds: float, expects: bytes = b""
+) -> Flooded:
+    """Ask over `at_once` connections for so long, each again as soon as it is answered.
+
+    What an answer's head does not say of `expects`, in lower case, is counted.
+    """
     flooded, done = Flooded(), asyncio.get_running_loop().create_future()
     until_s, waiting = 0.0, 0
 
@@ -130,12 +158,13 @@ async def closed(url: str, raws: Iterator[bytes], *, at_once: int, seconds: floa
         if not waiting and not done.done():
             done.set_result(None)
 
-    askers = await _connected(url, at_once, flooded, on_free)
+    askers = await _connected(url, at_once, flooded, on_free, expects)
     begun_s, cpu_s = time.perf_counter(), time.process_time()
-    until_s, waiting = begun_s + seconds, at_once
+    until_s, waiting = begun_s + seconds, len(askers)
     for asker in askers:
         asker.ask(next(raws), time.perf_counter())
-    await asyncio.wait([done], timeout=seconds + GRACE_S)
+    if askers:
+        await asyncio.wait([done], timeout=seconds + GRACE_S)
     flooded.failed += waiting  # those who never heard
     flooded.spent_s = time.perf_counter() - begun_s
     flooded.generator_cpu_s = time.process_time() - cpu_s
@@ -144,32 +173,46 @@ async def closed(url: str, raws: Iterator[bytes], *, at_once: int, seconds: floa
 
 
 async def opened(
-    url: str, raws: Iterator[bytes], *, per_second: float, seconds: float, at_most: int = 256
+    url: str,
+    raws: Iterator[bytes],
+    *,
+    per_second: float,
+    seconds: float,
+    at_most: int = 256,
+    expects: bytes = b"",
 ) -> Flooded:
     """Ask at evenly spaced instants for so long; beyond `at_most` connections requests wait."""
-    flooded, late = Flooded(), deque[float]()
+    flooded, late, broken = Flooded(), deque[float](), 0
 
     def on_free(asker: _Asker) -> None:
-        if late and not asker.transport.is_closing():
+        nonlocal broken
+        if asker.transport.is_closing():
+            broken += 1
+        elif late:
             asker.ask(next(raws), late.popleft())
         else:
             free.append(asker)
 
-    askers = await _connected(url, at_most, flooded, on_free)
+    askers = await _connected(url, at_most, flooded, on_free, expects)
+    flooded.asked = flooded.failed = 0  # who is not let in has the others' connections
     free = list(askers)
     begun_s, cpu_s = time.perf_counter(), time.process_time()
     for number in range(int(per_second * seconds)):
         due_s = begun_s + number / per_second
         if (wait_s := due_s - time.perf_counter()) > 0.0:
             await asyncio.sleep(wait_s)
+        while free and free[-1].transport.is_closing():  # it was closed while it waited
+            free.pop()
+            broken += 1
         if free:
             free.pop().ask(next(raws), due_s)
         else:
             late.append(due_s)
     until_s = time.perf_counter() + GRACE_S
-    while len(free) < at_most and time.perf_counter() < until_s:  # noqa: ASYNC110 - as it says
+    while len(free) + broken < len(askers) and time.perf_counter() < until_s:  # noqa: ASYNC110 - as it says
         await asyncio.sleep(0.005)
-    flooded.failed += at_most - len(free) + len(late)
+    flooded.asked += len(late)
+    flooded.failed += len(askers) - broken - len(free) + len(late)
     flooded.spent_s = time.perf_counter() - begun_s
     flooded.generator_cpu_s = time.process_time() - cpu_s
     _leave(askers)

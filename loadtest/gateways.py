@@ -1,7 +1,8 @@
 """How each gateway is started, configured alike, with the simulated vendor behind it.
 
-Two retries, no database, one worker, its in-memory cache on where it has one. LiteLLM and Portkey
-are programs of their own that this project does not install: the caller says where they stand.
+Two retries, no database, one worker, its in-memory cache on where it has one. Others than ours are
+programs of their own in environments of their own (`peerinstall`): the caller says where they
+stand.
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ _RETRIES: Final = 2
 _KEY: Final = "sk-no-secret"
 
 
+Asks = Callable[[str], tuple[str, dict[str, object]]]
+"""A question in, a path and the JSON that is posted there out."""
+
+
+def chat(question: str) -> tuple[str, dict[str, object]]:
+    """OpenAI's."""
+    message = {"role": "user", "content": question}
+    return "/v1/chat/completions", {"model": "small", "messages": [message]}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """One of those compared.
@@ -37,22 +48,29 @@ class Gateway:
         name: For the table.
         model: What to ask it for.
         headers: That every request carries, by the vendor's base URL.
+        does: What it can be asked for: `exact hits`, `streams` (of those), `semantic hits`, `calls`
+            (of the vendor).
+        asks: Path and body of a question; where a question is taught, path and body of that.
         run: It, with a folder for its files and the vendor's base URL, which ends in `/v1`.
     """
 
     name: str
     model: str = "small"
     headers: Callable[[str], Mapping[str, str]] = lambda _: {}
+    does: frozenset[str] = frozenset({"exact hits", "streams", "calls"})
+    asks: Asks = chat
+    teaches: Asks | None = None
     run: Callable[[Path, str], AbstractAsyncContextManager[Server]]
 
 
-def sidecar() -> Gateway:
-    """This project's own."""
+def sidecar(name: str = "this sidecar", more: str = "") -> Gateway:
+    """This project's own; `more` is further lines of its configuration."""
 
     def run(folder: Path, vendor_url: str) -> AbstractAsyncContextManager[Server]:
-        return own_sidecar(folder, openai_upstream(vendor_url) + f"retries = {_RETRIES}\n")
+        upstream = openai_upstream(vendor_url) + f"retries = {_RETRIES}\n"
+        return own_sidecar(folder, upstream, more=more)
 
-    return Gateway(name="this sidecar", run=run)
+    return Gateway(name=name, run=run)
 
 
 def litellm(program: Path) -> Gateway:
@@ -92,6 +110,30 @@ def portkey(script: Path) -> Gateway:
             yield server
 
     return Gateway(name="Portkey", headers=_portkey_headers, run=run)
+
+
+def gptcache(interpreter: Path, bundle: Path) -> Gateway:
+    """GPTCache's own server over the encoder of `bundle`; `interpreter` is that of its environment.
+
+    It calls nobody and knows no exact hit: what was taught is found by its vector each time.
+    """
+    there = str(bundle.resolve())
+
+    @contextlib.asynccontextmanager
+    async def run(folder: Path, _: str) -> AsyncIterator[Server]:
+        port = free_port()
+        command = [str(interpreter), "-m", "loadtest.gptcached", "--port", str(port)]
+        command += ["--bundle", there, "--folder", str(folder)]
+        async with _started(command, port, "/", folder / "gptcache.log") as server:
+            yield server
+
+    return Gateway(
+        name="GPTCache",
+        does=frozenset({"exact hits", "semantic hits"}),
+        asks=lambda question: ("/get", {"prompt": question}),
+        teaches=lambda question: ("/put", {"prompt": question, "answer": "word " * 40}),
+        run=run,
+    )
 
 
 def _portkey_headers(vendor_url: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -63,3 +64,23 @@ async def test_a_late_request_counts_from_when_it_was_due(serve: Serve) -> None:
     flooded = await opened(url, itertools.repeat(b"x"), per_second=200, seconds=0.1, at_most=1)
     assert len(flooded.latencies_s) == 20
     assert max(flooded.latencies_s) > 5 * min(flooded.latencies_s)
+
+
+async def test_a_server_that_is_not_there_is_no_end_of_the_run() -> None:
+    """Each connection that it does not take is a request that failed."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # it is bound and does not listen
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        flooded = await closed(url, itertools.repeat(b"x"), at_once=3, seconds=0.02)
+        assert (flooded.asked, flooded.answered, flooded.rate) == (3, 0, 0.0)
+        flooded = await opened(url, itertools.repeat(b"x"), per_second=100, seconds=0.05, at_most=2)
+    assert (flooded.asked, flooded.answered) == (5, 0)
+
+
+async def test_what_an_answer_does_not_say_is_counted(serve: Serve) -> None:
+    """The head is read, whatever its letters."""
+    url, raws = await serve(WHOLE), itertools.repeat(b"x")
+    said = await closed(url, raws, at_once=1, seconds=0.02, expects=b"content-length: 5")
+    unsaid = await closed(url, raws, at_once=1, seconds=0.02, expects=b"hit-exact")
+    assert (said.unlike, unsaid.unlike) == (0, unsaid.answered)
+    assert unsaid.answered > 0
