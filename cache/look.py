@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from cache.entry import MissReason
+from cache.entry import EntryId, MissReason
 from cache.errors import RiskModelError
 from cache.guard import Comparison
 from cache.risk import RiskModel
+from cache.verdicts import Verdicts
 from cache.verifier import Verifier, clipped
 
 MAX_VERDICTS: Final = 2
@@ -61,18 +62,18 @@ class SecondLook:
             raise RiskModelError("the risk model was not fitted on this verifier's verdicts")
         self._cheap, self._bound = risk, max_false_hit_rate
         self._verified = verified if verifier is not None else None
-        self._verifier = verifier
+        self._verdicts = Verdicts(verifier) if verifier is not None else None
         self.limit = (self._verified or risk).limit(max_false_hit_rate)
 
     def go_on_alone(self) -> None:
         """Have the cheap stage decide without the verifier, by its own limit, from now on."""
-        self._verified = self._verifier = None
+        self._verified = self._verdicts = None
         self.limit = self._cheap.limit(self._bound)
 
     @property
     def is_verified(self) -> bool:
         """A verifier is asked."""
-        return self._verifier is not None
+        return self._verdicts is not None
 
     def first(self, similarity: float, comparison: Comparison) -> Opinion:
         """What the cheap stage thinks, in microseconds."""
@@ -89,12 +90,22 @@ class SecondLook:
         return Opinion(risk, MissReason.RISKY, "not looked at twice", is_doubtful=True)
 
     def second(
-        self, kept: str, asked: str, similarity: float, comparison: Comparison, first: Opinion
+        self,
+        kept: str,
+        asked: str,
+        similarity: float,
+        comparison: Comparison,
+        first: Opinion,
+        *,
+        entry_id: EntryId | None = None,
     ) -> Opinion:
-        """What is thought of a doubtful one once the verifier was asked; of others as before."""
-        if not first.is_doubtful or self._verifier is None or self._verified is None:
+        """What is thought of a doubtful one once the verifier was asked; of others as before.
+
+        `entry_id` is that of `kept`, by which the verdict is remembered.
+        """
+        if not first.is_doubtful or self._verdicts is None or self._verified is None:
             return first
-        verdict = self._verifier.verdict(kept, asked)
+        verdict = self._verdicts.verdict(entry_id, kept, asked)
         if verdict is None or self.limit is None:
             return Opinion(first.risk, MissReason.RISKY, "the verifier gave no verdict")
         told = self._verified.risk(similarity, comparison, clipped(verdict))

@@ -204,7 +204,8 @@ class SemanticCache:
         looks = [self._glanced(asked, one, floor) for one in near if asked]
         doubtful = [at for at, look in enumerate(looks) if look.opinion.is_doubtful]
         for at in nsmallest(MAX_VERDICTS, doubtful, key=lambda at: looks[at].opinion.risk):
-            looks[at] = self._looked_twice(near[at].entry.question, question, looks[at])
+            entry = near[at].entry
+            looks[at] = self._looked_twice(entry.question, question, looks[at], entry.entry_id)
             if looks[at].opinion.reason is None:
                 break  # one is enough, and the caller waits
         return tuple(look.judged for look in looks)
@@ -240,9 +241,13 @@ class SemanticCache:
             opinion = Opinion(opinion.risk, MissReason.NOTHING_NEAR, far)
         return _Look(replace(unjudged, similarity=similarity), comparison, opinion)
 
-    def _looked_twice(self, kept: str, asked: str, look: _Look) -> _Look:
+    def _looked_twice(
+        self, kept: str, asked: str, look: _Look, entry_id: EntryId | None = None
+    ) -> _Look:
         similarity, comparison = look.candidate.similarity, look.comparison
-        opinion = self._look.second(kept, asked, similarity, comparison, look.opinion)
+        opinion = self._look.second(
+            kept, asked, similarity, comparison, look.opinion, entry_id=entry_id
+        )
         return look._replace(opinion=opinion)
 
     def _facets_of(self, entry: Entry) -> Facets:
