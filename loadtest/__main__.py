@@ -18,6 +18,7 @@ from loadtest import (
     hops,
     kill,
     loop,
+    memory,
     peers,
     provider,
     qqp,
@@ -101,6 +102,12 @@ _VERBS: Final = {
         help="some fifty faults: what callers hear, what is lost, kept and billed, and recovery",
         add_arguments=faults.add_arguments,
         report=faults.report,
+        asks_another=False,
+    ),
+    "memory": Verb(
+        help="a sidecar that keeps so many answers: resident memory, and bytes an entry",
+        add_arguments=memory.add_arguments,
+        report=memory.report,
         asks_another=False,
     ),
     "soak": Verb(
