@@ -62,6 +62,7 @@ class EncoderConfig:
         max_tokens: Longest text that is encoded whole, special tokens included.
         max_batch_tokens: Padded tokens that one run may hold.
         max_queue: Works that may wait for the encoder's thread.
+        cuda_graphs: On a card, capture a run of each shape once and replay it from then on.
 
     Raises:
         ValueError: A value lies outside its range; the message names the field.
@@ -78,6 +79,8 @@ class EncoderConfig:
     max_batch_tokens: int = 4096
     # Chosen: about a second of work on one CPU thread; who waits longer is better off as a miss.
     max_queue: int = 1024
+    # Chosen: off until it was measured; a graph that does not go to the card whole is refused.
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         if self.device not in ("auto", *get_args(Device)):

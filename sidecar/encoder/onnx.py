@@ -16,15 +16,23 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from sidecar.encoder.bound import Bound
 from sidecar.encoder.bundle import Bundle, Device, EncoderConfig, Precision
+from sidecar.encoder.devices import (
+    PROVIDERS,
+    bucket,
+    choose_device,
+    choose_precision,
+    most_rows,
+    providers,
+)
 from sidecar.encoder.encoding import Encodings, Tokens, Vectors
 from sidecar.encoder.threads import threads_for
 from sidecar.encoder.tokenizer import Tokenizer
@@ -40,12 +48,6 @@ ORT_FAULTS: Final[tuple[type[Exception], ...]] = (
     ValueError,
 )
 """Every exception that the library defines, and the two that it borrows."""
-
-PROVIDERS: Final[Mapping[Device, str]] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
 
 CPU_RUN_TOKENS: Final = 512
 """Padded tokens of one float run on the CPU. Measured: fp32 in sorted batches of 16, 64 short
@@ -75,11 +77,20 @@ class OnnxEncoder:
         device: Device,
         precision: Precision,
         max_batch_tokens: int,
+        buffers: str = "",
+        has_graphs: bool = False,
     ) -> None:
-        """`parts` opens the session and the tokenizer; raises EncoderError."""
+        """`parts` opens the session and the tokenizer; raises EncoderError.
+
+        `buffers` is where inputs and outputs stay, `cuda` on a card, or empty: nowhere. With
+        `has_graphs` the session captures a run of each shape once and replays it.
+        """
         self._parts = parts
         self._opening = threading.Lock()
         self._opened: tuple[ort.InferenceSession, Tokenizer] | None = None
+        self._bound: Bound | None = None
+        self._buffers = buffers
+        self._has_graphs = has_graphs
         self.encoder_id = encoder_id
         self.dim = dim
         self.device = device
@@ -137,6 +148,8 @@ class OnnxEncoder:
             device=device,
             precision=precision,
             max_batch_tokens=config.max_batch_tokens,
+            buffers="" if device == "cpu" else "cuda",
+            has_graphs=config.cuda_graphs and device != "cpu",
         )
 
     def open(self) -> None:
@@ -151,7 +164,11 @@ class OnnxEncoder:
         if self._opened is None:
             with self._opening:  # several lanes may come at once, and one session is enough
                 if self._opened is None:
-                    self._opened = self._parts()
+                    opened = self._parts()
+                    if self._buffers:
+                        graphs = self._has_graphs
+                        self._bound = Bound(opened[0], self._buffers, self.dim, has_graphs=graphs)
+                    self._opened = opened
         return self._opened
 
     def encode(self, texts: Sequence[str]) -> Encodings:
@@ -186,19 +203,35 @@ class OnnxEncoder:
         rows: list[int] = []
         for row in sorted(range(len(batch)), key=lambda row: len(batch[row].ids)):
             # Sorted, so that this text is the longest of its run and sets the width of the rest.
-            if rows and (len(rows) + 1) * len(batch[row].ids) > self._run_tokens:
+            if rows and len(rows) + 1 > self._most_rows(len(batch[row].ids)):
                 yield rows
                 rows = []
             rows.append(row)
         if rows:
             yield rows
 
+    def _most_rows(self, width: int) -> int:
+        """How many texts of that many tokens run together, padding counted."""
+        if not self._buffers:
+            return self._run_tokens // width
+        return most_rows(self._run_tokens, bucket(width))
+
     def _run_once(self, ids: Sequence[tuple[int, ...]]) -> Vectors:
         """One run of the session over `ids`, padded to the longest; (n, dim) float32."""
-        vectors = self.bare_run(feed(ids))
+        vectors = self._device_run(feed(ids))
         # Unit length again: float16 leaves it a few parts in ten thousand off.
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)  # (n, 1)
         return np.asarray(vectors / lengths, np.float32)
+
+    def _device_run(self, inputs: Mapping[str, npt.NDArray[np.int64]]) -> Vectors:
+        """As `bare_run`; on a card over buffers that stay there."""
+        self._open()
+        if self._bound is None:
+            return self.bare_run(inputs)
+        try:
+            return self._bound.run(inputs)
+        except ORT_FAULTS as exc:
+            raise EncoderError(f"the encoder's session failed: {exc}") from exc
 
     def bare_run(self, inputs: Mapping[str, npt.NDArray[np.int64]]) -> Vectors:
         """The session alone on inputs of `feed`: what every overhead is measured against.
@@ -229,32 +262,6 @@ def feed(ids: Sequence[tuple[int, ...]]) -> dict[str, npt.NDArray[np.int64]]:
     }
 
 
-def choose_device(asked: str, available: Sequence[str]) -> Device:
-    """The device to run on; raises EncoderError if the one asked for has no provider here."""
-    if asked == "auto":
-        return "cuda" if PROVIDERS["cuda"] in available else "cpu"
-    for device in get_args(Device):
-        if device == asked and PROVIDERS[device] in available:
-            return device  # type: ignore[no-any-return]  # get_args forgets the Literal
-    raise EncoderError(
-        f"device {asked} was asked for, but this onnxruntime has only {', '.join(available)}; "
-        "install the `gpu` extra in place of `cpu` (onnxruntime-gpu brings CUDA and TensorRT)"
-    )
-
-
-def choose_precision(asked: str, device: Device) -> Precision:
-    """The precision to run in: int8 by default on the CPU, fp16 on a GPU.
-
-    Raises:
-        EncoderError: int8 on a GPU, where its operators would fall back to the CPU one by one.
-    """
-    if asked == "auto":
-        return "int8" if device == "cpu" else "fp16"
-    if asked == "int8" and device != "cpu":
-        raise EncoderError(f"precision int8 runs on the CPU only; on {device} ask for fp16 or fp32")
-    return asked  # type: ignore[return-value]  # EncoderConfig admits no other word
-
-
 def _open_session(
     bundle: Bundle, device: Device, config: EncoderConfig
 ) -> ort.InferenceSession | None:
@@ -274,45 +281,10 @@ def _open_session(
     options.enable_cpu_mem_arena = False
     try:
         session = ort.InferenceSession(
-            str(path), options, providers=_providers(device, bundle.folder, config)
+            str(path), options, providers=providers(device, bundle.folder, config)
         )
     except ORT_FAULTS as exc:
-        raise EncoderError(f"{path} does not load on {device}: {exc}") from exc
+        hint = "; try it with `cuda_graphs = false`" if config.cuda_graphs else ""
+        raise EncoderError(f"{path} does not load on {device}: {exc}{hint}") from exc
     # onnxruntime falls back to the CPU in silence when a provider cannot start.
     return session if session.get_providers()[0] == PROVIDERS[device] else None
-
-
-def _providers(device: Device, folder: Path, config: EncoderConfig) -> list[Any]:
-    """The session's `providers` argument: the device's provider, then those it falls back on.
-
-    Which GPU is the process's to say (`CUDA_VISIBLE_DEVICES`). CUDA and TensorRT: not measured.
-    """
-    cuda = (PROVIDERS["cuda"], {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"})
-    match device:
-        case "cpu":
-            return [PROVIDERS["cpu"]]
-        case "cuda":
-            return [cuda, PROVIDERS["cpu"]]
-        case "tensorrt":
-            return [(PROVIDERS["tensorrt"], _tensorrt(folder, config)), cuda, PROVIDERS["cpu"]]
-
-
-def _tensorrt(folder: Path, config: EncoderConfig) -> dict[str, str]:
-    """TensorRT's options: engines kept beside the bundle, one profile over all shapes we send."""
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    most = max(1, config.max_batch_tokens // config.max_tokens)
-
-    def shapes(batch: int, tokens: int) -> str:
-        return ",".join(f"{name}:{batch}x{tokens}" for name in names)
-
-    return {
-        "device_id": "0",
-        "trt_fp16_enable": str(config.precision != "fp32"),
-        "trt_engine_cache_enable": "True",
-        "trt_engine_cache_path": str(folder / "tensorrt"),
-        "trt_profile_min_shapes": shapes(1, 1),
-        "trt_profile_opt_shapes": shapes(1, 32),
-        "trt_profile_max_shapes": shapes(
-            max(most, config.max_batch_tokens // 8), config.max_tokens
-        ),
-    }

@@ -6,14 +6,13 @@ import inspect
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from sidecar.encoder.bundle import PRECISIONS, EncoderConfig, Precision, model_file
-from sidecar.encoder.onnx import ORT_FAULTS, OnnxEncoder, choose_device, choose_precision
+from sidecar.encoder.onnx import ORT_FAULTS, OnnxEncoder
 from sidecar.encoder.tokenizer import Tokenizer
 from sidecar.errors import EncoderError
 from tests.sidecar.encoder import tiny
@@ -74,42 +73,6 @@ def test_a_foreign_file_is_not_loaded(bundle: Path) -> None:
         OnnxEncoder.load(EncoderConfig(bundle=str(bundle), device="cpu"))
 
 
-@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_device_that_is_not_there_is_refused_clearly(device: str) -> None:
-    """With the providers that are there and the extra that brings the others."""
-    with pytest.raises(EncoderError, match=r"CPUExecutionProvider; install the `gpu` extra"):
-        choose_device(device, ["CPUExecutionProvider"])
-
-
-@pytest.mark.parametrize(
-    ("asked", "available", "chosen"),
-    [
-        pytest.param("auto", ["CPUExecutionProvider"], "cpu", id="auto-without-gpu"),
-        pytest.param(
-            "auto", ["CUDAExecutionProvider", "CPUExecutionProvider"], "cuda", id="auto-with-gpu"
-        ),
-        pytest.param(
-            "cpu", ["CUDAExecutionProvider", "CPUExecutionProvider"], "cpu", id="cpu-despite-gpu"
-        ),
-        pytest.param(
-            "tensorrt", ["TensorrtExecutionProvider", "CPUExecutionProvider"], "tensorrt", id="trt"
-        ),
-    ],
-)
-def test_the_device_is_the_one_asked_for(asked: str, available: list[str], chosen: str) -> None:
-    """`auto` takes CUDA where its provider is, and nothing else is guessed."""
-    assert choose_device(asked, available) == chosen
-
-
-def test_precision_follows_the_device() -> None:
-    """int8 on the CPU, fp16 on a GPU, and int8 on a GPU is refused."""
-    assert choose_precision("auto", "cpu") == "int8"
-    assert choose_precision("auto", "cuda") == "fp16"
-    assert choose_precision("fp32", "cuda") == "fp32"
-    with pytest.raises(EncoderError, match="int8 runs on the CPU only"):
-        choose_precision("int8", "tensorrt")
-
-
 class BrokenSession:
     """Raises one of the library's own exceptions at each run."""
 
@@ -142,8 +105,3 @@ def test_every_fault_of_the_library_becomes_ours(made_bundle: Path, fault: type[
     )
     with pytest.raises(EncoderError, match="session failed: broken"):
         encoder.encode(["w1"])
-
-
-def test_this_machine_has_the_cpu_provider() -> None:
-    """Whatever else is installed, the CPU is there."""
-    assert choose_device("cpu", ort.get_available_providers()) == "cpu"
