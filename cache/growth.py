@@ -25,7 +25,17 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 
 from cache.entry import EntryId, Vector
-from cache.index import CellIndex, Codes, Neighbour, RowIndex, Rows, trained, training_rows
+from cache.index import (
+    CellIndex,
+    Cells,
+    Codes,
+    Neighbour,
+    RowIndex,
+    Rows,
+    laid_again,
+    trained,
+    training_rows,
+)
 
 Layout: TypeAlias = RowIndex | CellIndex
 
@@ -52,20 +62,30 @@ class Change(NamedTuple):
     vector: Vector | None
 
 
-def filled(rows: list[Rows], dim: int) -> Layout:
+def filled(rows: list[Rows], dim: int, known: Cells | None = None) -> Layout:
     """A layout for all these rows, and they in it; may take a minute. Empties `rows` on the way.
+
+    With `known` cells that still suit, none are laid: that takes most of the minute.
 
     Raises:
         CacheError: It cannot be trained or filled.
     """
-    count = sum(len(some.ids) for some in rows)
-    layout = RowIndex(dim) if count <= ROWS_AT_MOST else trained(_sample(rows, count), count)
+    layout = _empty(rows, dim, known)
     rows.reverse()
     while rows:
         layout.take(rows.pop())
     if isinstance(layout, CellIndex):
         layout.order()
     return layout
+
+
+def _empty(rows: list[Rows], dim: int, known: Cells | None) -> Layout:
+    count = sum(len(some.ids) for some in rows)
+    if count <= ROWS_AT_MOST:
+        return RowIndex(dim)
+    sample = _sample(rows, count)
+    suits = laid_again(known, sample, count) if known is not None else None
+    return trained(sample, count) if suits is None else suits
 
 
 def _sample(rows: list[Rows], count: int) -> Codes:
@@ -177,9 +197,8 @@ class GrowingIndex:
         """
         replay(layout, self._journal or ())
         old, self._layout = self._layout, layout
-        self._laid_for, self._journal, self.is_open = len(layout), None, True
-        if isinstance(layout, RowIndex):
-            self._laid_for = ROWS_AT_MOST // 2
+        self._journal, self.is_open = None, True
+        self._laid_for = layout.laid_for if isinstance(layout, CellIndex) else ROWS_AT_MOST // 2
         return old
 
     def give_up(self) -> None:

@@ -59,6 +59,13 @@ PROBES: Final = 128
 entries: 1.05 ms, the nearest found 994 times of 1,000, and each time where it is near enough to
 matter (AMD EPYC, others at work on it). Fewer are faster and miss more, see docs/cache.md."""
 
+_FITTED: Final = 1_000
+"""Chosen: rows whose mean similarity tells how well cells lie; it is uncertain by 0.005 then."""
+
+_DRIFT: Final = 0.03
+"""Chosen: six times that uncertainty. Farther from the centres than that, and neighbours of a
+question lie in more cells than are looked into: the cells are laid anew."""
+
 _PART_ROWS: Final = 8_192
 """Chosen: rows copied at a time: 3 MB, a millisecond."""
 
@@ -80,6 +87,18 @@ class Rows(NamedTuple):
 
     ids: Ids
     codes: Codes
+
+
+class Cells(NamedTuple):
+    """Where cells lie, and how well they lay when they were laid.
+
+    Attributes:
+        centres: (cells, dim) uint8, codes of unit vectors.
+        fit: Mean similarity of a sample of the rows to the centre that is nearest to each.
+    """
+
+    centres: Codes
+    fit: float
 
 
 class VectorIndex(Protocol):
@@ -240,24 +259,26 @@ class CellIndex:
     is nearly always the last. A removed row's place is taken by the last of its cell.
     """
 
-    __slots__ = ("_cells", "_coder", "_count", "_ids", "_is_ordered", "_ivf", "_lists", "_live")
+    __slots__ = (
+        *("_cells", "_coder", "_count", "_ids", "_is_ordered", "_ivf", "_laid", "_lists", "_live"),
+    )
 
-    def __init__(self, centres: NDArray[np.float32], probes: int) -> None:
-        """`centres`: (cells, dim) float32, unit length; `probes` of them are looked into."""
-        dim = centres.shape[1]
+    def __init__(self, laid: Cells, probes: int) -> None:
+        """`probes` of the cells are looked into. Raises CacheError if FAISS refuses."""
+        self._laid = laid
+        count, dim = laid.centres.shape
         self._coder = _coder(dim)
         # Centres in a byte a dimension too: a search reads all of them, 2 MB for 6,000 and not 9.
         # Measured: 6,000 centres, the nearest 128: 0.48 ms, full precision 0.77, of which .98 are
         # the same; of 100,000 rows the nearest found as often (medians of 400, others at work).
         quantizer = _coder(dim)
-        quantizer.add(centres)
+        with _translated("be laid in cells"):
+            quantizer.add_sa_codes(np.ascontiguousarray(laid.centres))
         kind, metric = faiss.ScalarQuantizer.QT_8bit_uniform, faiss.METRIC_INNER_PRODUCT
         by_residual = False  # a code says the same in every cell
-        self._ivf = faiss.IndexIVFScalarQuantizer(
-            quantizer, dim, len(centres), kind, metric, by_residual
-        )
+        self._ivf = faiss.IndexIVFScalarQuantizer(quantizer, dim, count, kind, metric, by_residual)
         self._ivf.sq = self._coder.sq
-        self._ivf.is_trained, self._ivf.nprobe = True, min(probes, len(centres))
+        self._ivf.is_trained, self._ivf.nprobe = True, min(probes, count)
         lists = self._ivf.invlists
         assert lists is not None  # noqa: S101 - an index without lists is none
         self._lists = faiss.downcast_InvertedLists(lists)
@@ -272,6 +293,16 @@ class CellIndex:
     def __contains__(self, entry_id: EntryId) -> bool:
         place = self._place(entry_id)
         return self._holds(place, entry_id) and self._cells[place] >= 0
+
+    @property
+    def laid(self) -> Cells:
+        """Where its cells lie."""
+        return self._laid
+
+    @property
+    def laid_for(self) -> int:
+        """How many rows so many cells are laid for."""
+        return int((len(self._laid.centres) / _CELLS_PER_ROOT) ** 2)
 
     @property
     def bytes_held(self) -> int:
@@ -428,7 +459,33 @@ def trained(codes: Codes, rows: int, probes: int = PROBES, seed: int = 0) -> Cel
         means.train(vectors)
         centres = means.centroids
     assert centres is not None  # noqa: S101 - it was trained
-    return CellIndex(centres, probes)
+    return CellIndex(Cells(encoded(centres), _fit(vectors, centres)), probes)
+
+
+def laid_again(cells: Cells, codes: Codes, rows: int, probes: int = PROBES) -> CellIndex | None:
+    """An empty index in cells that were laid before; None if they do not suit any more.
+
+    `codes` is a fair sample of the `rows` that are to come. They suit where the rows are neither
+    more nor fewer than an index in use may come to hold before it is laid anew, and lie as near to
+    the centres as those that the cells were laid through.
+
+    Raises:
+        CacheError: FAISS refuses.
+    """
+    index = CellIndex(cells, probes)
+    if not index.laid_for / 2 <= rows <= 2 * index.laid_for:
+        return None
+    dim = codes.shape[1]
+    with _translated("be measured"):
+        vectors = _coder(dim).sa_decode(np.ascontiguousarray(codes[:: 1 + len(codes) // _FITTED]))
+        centres = _coder(dim).sa_decode(np.ascontiguousarray(cells.centres))
+    return index if _fit(vectors, centres) >= cells.fit - _DRIFT else None
+
+
+def _fit(vectors: NDArray[np.float32], centres: NDArray[np.float32]) -> float:
+    """See Cells: of a few of `vectors`, each (n, dim) float32."""
+    some = vectors[:: 1 + len(vectors) // _FITTED]
+    return float((some @ centres.T).max(axis=1).mean())  # (n, dim) @ (dim, cells)
 
 
 def _coder(dim: int) -> faiss.IndexScalarQuantizer:

@@ -51,8 +51,8 @@ shows more than the servers do."""
 MEANT_TEXTS: Final = 1_200
 """Chosen: more than the sidecar remembers the vectors of, so that each is encoded each time."""
 
-CHEAP: Final = "without its verifier"
-_CHEAP_LINES: Final = '[cache.semantic]\nverifier = "off"\n\n'
+CHEAP: Final = "without its verifier, bound 5 %"
+_CHEAP_LINES: Final = '[cache.semantic]\nverifier = "off"\nmax_false_hit_rate = 0.05\n\n'
 
 
 @dataclass(slots=True, kw_only=True)

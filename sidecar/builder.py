@@ -16,8 +16,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 from cache.errors import CacheError
 from cache.growth import FEW, GrowingIndex, Layout, filled, replay
-from cache.index import Rows
+from cache.index import CellIndex, Cells, Rows
 from cache.partitions import Partitions
+from cache.stores.cells import CellStore
 from cache.stores.reader import DiskReader
 from sidecar.errors import EncoderError
 from sidecar.niceness import BUILDING, give_way
@@ -51,11 +52,21 @@ class Builder:
     """Lays indexes, one after the other."""
 
     def __init__(
-        self, *, owner: Owner, reader: DiskReader | None, max_rows: int, hook: Hook
+        self,
+        *,
+        owner: Owner,
+        reader: DiskReader | None,
+        max_rows: int,
+        hook: Hook,
+        cells: CellStore | None = None,
     ) -> None:
-        """`max_rows` of a partition, the newest, are read from disk."""
+        """`max_rows` of a partition, the newest, are read from disk.
+
+        Where `cells` lie is kept for the next time that a partition is read; None keeps nothing.
+        """
         self._owner = owner
         self._reader = reader
+        self._cells = cells
         self._max_rows = max_rows
         self._hook = hook
         self._loop = asyncio.get_running_loop()
@@ -96,7 +107,9 @@ class Builder:
         was_open, layout = index.is_open, None
         try:
             rows = await (self._copied(index) if was_open else self._read(partition, index.dim))
-            layout = await self._do(partial(filled, rows, index.dim))
+            known = None if was_open else await self._do(partial(self._known, partition, index.dim))
+            layout = await self._do(partial(filled, rows, index.dim, known))
+            await self._do(partial(self._keep, partition, layout, known))
             await self._catch_up(index, layout)
         except CacheError:
             layout = None
@@ -104,6 +117,23 @@ class Builder:
         await self._do(partial(_free, old))
         outcome = "failed" if layout is None else "laid" if was_open else "read"
         self._hook.built_index(outcome)
+
+    def _known(self, partition: bytes, dim: int) -> Cells | None:
+        """Where the cells of the partition lay the last time, as far as that is known."""
+        with suppress(CacheError):  # they are laid anew then
+            return self._cells.find(partition, dim) if self._cells is not None else None
+        return None
+
+    def _keep(self, partition: bytes, layout: Layout, known: Cells | None) -> None:
+        """Keep where new cells lie, and forget those of partitions that are no more."""
+        if self._cells is None or self._reader is None or not isinstance(layout, CellIndex):
+            return
+        if layout.laid is known:
+            return
+        reader = self._reader
+        with suppress(CacheError):  # they are laid anew the next time
+            self._cells.keep(partition, layout.laid)
+            self._cells.forget_all_but(reader.has)
 
     async def _copied(self, index: GrowingIndex) -> list[Rows]:
         parts = await self._ask(partial(getattr, index, "parts"))

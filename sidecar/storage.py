@@ -10,12 +10,14 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from cache.errors import CacheError
 from cache.growth import ROW_BYTES
 from cache.semantic import SemanticCache
+from cache.stores.cells import CellStore
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
 from cache.stores.reader import DiskReader
@@ -46,6 +48,7 @@ class _Disk(NamedTuple):
     for_callers: DiskReader
     for_index: DiskReader
     for_builder: DiskReader
+    cells: CellStore | None
 
 
 async def build_storage(
@@ -82,6 +85,7 @@ async def build_storage(
         reader=disk.for_builder if disk is not None else None,
         max_rows=config.semantic.max_index_bytes // ROW_BYTES,
         hook=metrics,
+        cells=disk.cells if disk is not None else None,
     )
     index = SemanticCache(
         encoder_id=encoder_id,
@@ -128,6 +132,8 @@ async def build_storage(
     if disk is not None:
         stack.callback(disk.for_index.close)
         stack.callback(disk.for_builder.close)
+        if disk.cells is not None:
+            stack.callback(disk.cells.close)
     batcher.post(second.open)
     batcher.post(give_back)  # what opening took: 16 MB of 191
     builder.start(index.partitions)
@@ -146,4 +152,11 @@ def _opened(config: Config, encoder_id: str, logger: logging.Logger) -> _Disk:
     store = DiskStore.open(path, encoder_id, config.disk.max_bytes, cipher_of(key))
     if store.renamed_to is not None:
         logger.warning("the kept answers are of no use here, and put aside: %s", store.renamed_to)
-    return _Disk(store, *(DiskReader.open(path, encoder_id, cipher_of(key)) for _ in range(3)))
+    reader = partial(DiskReader.open, path, encoder_id, cipher_of(key))
+    cells = None
+    try:
+        beside = path.with_name(path.name + "-cells")
+        cells = CellStore.open(beside, encoder_id, cipher_of(key))
+    except CacheError as fault:
+        logger.warning("large partitions are laid anew each time that they are read: %s", fault)
+    return _Disk(store, reader(), reader(), reader(), cells)

@@ -99,6 +99,18 @@ class DiskReader:
             ).fetchone()
         return int(row[0]) if row else -1
 
+    def has(self, partition: bytes) -> bool:
+        """It has a vector.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        with translated("read"):
+            row = self._connection.execute(
+                "SELECT 1 FROM vectors WHERE partition = ? LIMIT 1", (partition,)
+            ).fetchone()
+        return row is not None
+
     def sizes(self, selector: Selector, after: EntryId, until: EntryId) -> tuple[int, int]:
         """How many entries with ids in (after, until] `selector` names, and their bytes.
 

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 
 from cache.entry import Vector
 from cache.errors import CacheError, DuplicateEntry
-from cache.index import CellIndex, ExactIndex, RowIndex, Rows, VectorIndex, encoded, trained
+from cache.index import (
+    CellIndex,
+    Cells,
+    ExactIndex,
+    RowIndex,
+    Rows,
+    VectorIndex,
+    encoded,
+    laid_again,
+    trained,
+)
 
 DIM = 8
 CODED = 0.02
@@ -28,7 +38,7 @@ def vectors(count: int, seed: int = 0, dim: int = DIM) -> Vector:
 
 def cells() -> CellIndex:
     """All four cells are looked into, so that only the code's rounding is between it and truth."""
-    return CellIndex(vectors(4, 7), probes=4)
+    return CellIndex(Cells(encoded(vectors(4, 7)), fit=1.0), probes=4)
 
 
 MAKES = [pytest.param(lambda: RowIndex(DIM), id="rows"), pytest.param(cells, id="cells")]
@@ -153,3 +163,48 @@ def test_a_search_stays_on_the_thread_that_asks(kind: str) -> None:
     owner.start()
     owner.join()
     assert most == [1]
+
+
+def laid(rows: Vector) -> tuple[CellIndex, Cells]:
+    """Cells that were laid through `rows`, as they are kept."""
+    index = trained(encoded(rows), len(rows))
+    return index, Cells(index.laid.centres.copy(), index.laid.fit)
+
+
+def clustered(count: int, seed: int) -> Vector:
+    """About twenty centres that `seed` draws."""
+    near = vectors(20, seed, 32)[np.random.default_rng(seed).integers(0, 20, count)]
+    rows = near + 0.2 * vectors(count, seed + 1, 32)
+    made: Vector = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return made
+
+
+def test_known_cells_find_what_new_ones_found() -> None:
+    """To the last row: a row's cell follows from the centres alone."""
+    rows = clustered(3_000, 1)
+    index, kept = laid(rows)
+    again = laid_again(kept, encoded(rows), len(rows))
+    assert again is not None
+    for each in (index, again):
+        each.take(Rows(np.arange(len(rows)), encoded(rows)))
+    for asked in rows[:50]:
+        assert again.nearest(asked, 5) == index.nearest(asked, 5)
+    assert again.laid_for == index.laid_for
+    assert 0.9 * len(rows) < index.laid_for <= len(rows)
+
+
+@pytest.mark.parametrize(
+    ("count", "suits"), [(400, False), (600, True), (1_900, True), (2_200, False)]
+)
+def test_known_cells_suit_about_as_many_rows(count: int, *, suits: bool) -> None:
+    """From half of those that they were laid for to twice as many."""
+    rows = clustered(1_000, 1)
+    _, kept = laid(rows)
+    assert (laid_again(kept, encoded(rows), count) is not None) is suits
+
+
+def test_known_cells_do_not_suit_rows_that_lie_elsewhere() -> None:
+    """What is asked has changed: neighbours would be sought in the wrong cells."""
+    _, kept = laid(clustered(1_000, 1))
+    assert laid_again(kept, encoded(clustered(1_000, 1)), 1_000) is not None
+    assert laid_again(kept, encoded(clustered(1_000, 5)), 1_000) is None

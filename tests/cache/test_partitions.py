@@ -14,7 +14,7 @@ import cache.growth
 from cache.entry import Vector
 from cache.errors import CacheError
 from cache.growth import Change, GrowingIndex, Layout, filled, replay
-from cache.index import CellIndex, RowIndex, Rows, encoded
+from cache.index import CellIndex, Cells, RowIndex, Rows, encoded
 from cache.partitions import SMALL, Partitions
 from tests.cache.test_index import DIM, vectors
 
@@ -23,7 +23,7 @@ KEPT = vectors(40, 21)
 
 
 def cells() -> CellIndex:
-    return CellIndex(vectors(4, 7), probes=4)
+    return CellIndex(Cells(encoded(vectors(4, 7)), fit=1.0), probes=4)
 
 
 class FakeDisk:

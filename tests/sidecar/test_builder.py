@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,10 @@ import numpy as np
 import pytest
 
 from cache.entry import Vector
+from cache.growth import ROWS_AT_MOST
+from cache.index import Cells
 from cache.partitions import SMALL, Partitions
+from cache.stores.cells import CellStore
 from cache.stores.disk import DiskStore
 from cache.stores.reader import DiskReader
 from sidecar.builder import Builder
@@ -34,6 +38,16 @@ class FakeOwner:
         if self.asked % 3 == 0:
             raise EncoderError("full")
         return work()
+
+
+class Outcomes:
+    """Hears what became of each."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[str] = asyncio.Queue()
+
+    def built_index(self, outcome: str) -> None:
+        self.told.put_nowait(outcome)
 
 
 class Built:
@@ -127,4 +141,45 @@ async def test_no_more_is_read_than_may_be_held(tmp_path: Path) -> None:
     assert await made.outcomes.get() == "read"
     assert made.ids() == list(range(SMALL - 100, SMALL + 200))
     assert np.isclose(float(vector(1) @ vector(1)), 1.0, atol=1e-5)
+    await made.close()
+
+
+async def test_where_cells_lie_is_known_the_next_time(tmp_path: Path) -> None:
+    """Of a large partition; it finds what it found, and cells of one that is no more are gone."""
+    dice, count = np.random.default_rng(0), ROWS_AT_MOST + 100
+    rows = dice.normal(size=(count, DIM)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    made = Built(tmp_path, rows=0)
+    connection = sqlite3.connect(made.store.path)
+    with connection:
+        connection.executemany(
+            "INSERT INTO vectors VALUES (?, ?, ?)",
+            ((HERE, number, row.astype("<f2").tobytes()) for number, row in enumerate(rows)),
+        )
+    connection.close()
+    cells = CellStore.open(tmp_path / "cells", ENCODER)
+    found, laid = [], []
+    for _ in range(2):
+        cells.keep(b"gone" * 5, Cells(np.zeros((2, DIM), np.uint8), fit=1.0))
+        hook = Outcomes()
+        builder = Builder(
+            owner=FakeOwner(), reader=made.readers[1], max_rows=10**6, hook=hook, cells=cells
+        )
+        partitions = Partitions(source=made.readers[0], on_wanted=builder.want)
+        builder.start(partitions)
+        index = partitions.find(HERE, DIM)
+        assert index is not None
+        assert await hook.told.get() == "read"
+        found.append([index.nearest(row, 3) for row in rows[:20]])
+        kept = cells.find(HERE, DIM)
+        assert kept is not None
+        laid.append(kept.centres.tobytes())
+        await builder.close()
+    assert found[0] == found[1]
+    assert laid[0] == laid[1]
+    assert cells.find(b"gone" * 5, DIM) is not None  # nothing new was kept the second time
+    cells.forget_all_but(made.readers[1].has)
+    assert cells.find(b"gone" * 5, DIM) is None
+    assert cells.find(HERE, DIM) is not None
+    cells.close()
     await made.close()
