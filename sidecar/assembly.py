@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-import aiohttp
-
 from cache.semantic import SemanticCache
 from cache.standing import State
 from cache.stores.memory import MemoryStore
@@ -57,6 +55,7 @@ from sidecar.oversight.reviewing import FILE as REVIEWS
 from sidecar.oversight.reviewing import Reviewing
 from sidecar.oversight.shadows import Shadows
 from sidecar.pipeline import Pipeline
+from sidecar.providers.pool import Pools
 from sidecar.refresh import Refreshes
 from sidecar.releasing import artifact_folder, build_rollout, build_shadows
 from sidecar.replicas.fleet import Fleet
@@ -73,7 +72,7 @@ from sidecar.targets import Targets
 from sidecar.telemetry.metrics import Metrics
 from sidecar.traffic.redaction import Redaction
 from sidecar.traffic.writer import NoLog, TrafficWriter
-from sidecar.upstreams import build_tiers, build_upstream, upstream_session
+from sidecar.upstreams import MAX_CONNECTIONS, build_tiers, build_upstream
 
 OFF_PEAK_RATIO: Final = 0.25
 """Chosen: of `max_in_flight`: while more is inside, hits drawn for a check wait."""
@@ -101,7 +100,7 @@ class Lasting:
     coalesce: Coalesce
     nearby: Nearby
     refreshes: Refreshes
-    session: aiohttp.ClientSession
+    pools: Pools
     fleet: Fleet
     board: Board
     steering: Steering
@@ -129,7 +128,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
     ladder = Ladder([tier.tier() for tier in config.tiers])
     base = build_router(config, ladder, lasting.encoder_id, lasting.logger)
     router = lasting.rollout.know(Arms(ladder=ladder, config=config.router, base=base))
-    upstreams = {each.name: build_upstream(each, lasting.session) for each in config.upstreams}
+    upstreams = {each.name: build_upstream(each, lasting.pools) for each in config.upstreams}
     accounting = Accounting(
         ladder=ladder,
         released=router,
@@ -255,8 +254,8 @@ async def build_lasting(
     log = TrafficWriter(config.traffic, metrics, dice) if config.traffic.dir else NoLog()
     log.start()
     stack.callback(log.close)
-    session = upstream_session()
-    stack.push_async_callback(session.close)
+    pools = Pools(MAX_CONNECTIONS)
+    stack.push_async_callback(pools.close)
     batcher = batcher_for(encoder, config.encoder, hook=metrics)
     batcher.start()
     opening = batcher.begin(encoder.open)
@@ -354,7 +353,7 @@ async def build_lasting(
         coalesce=coalesce,
         nearby=nearby,
         refreshes=refreshes,
-        session=session,
+        pools=pools,
         fleet=fleet,
         board=board,
         steering=_build_steering(metrics),

@@ -24,9 +24,10 @@ from sidecar.deadline import Deadline
 from sidecar.dispatch import Dispatch, Job
 from sidecar.errors import SidecarError
 from sidecar.oversight.asking import TIMEOUT_S, Asking
+from sidecar.providers.pool import Pools
 from sidecar.replicas.fleet import Fleet
 from sidecar.telemetry.metrics import Metrics
-from sidecar.upstreams import build_tiers, build_upstream, upstream_session
+from sidecar.upstreams import MAX_CONNECTIONS, build_tiers, build_upstream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +120,13 @@ async def tierwise(path: Path) -> AsyncIterator[Tierwise]:
     """
     config = load_config(path)
     ladder = Ladder([tier.tier() for tier in config.tiers])
-    async with upstream_session() as session:
-        upstreams = {each.name: build_upstream(each, session) for each in config.upstreams}
+    pools = Pools(MAX_CONNECTIONS)
+    try:
+        upstreams = {each.name: build_upstream(each, pools) for each in config.upstreams}
         dice = random.Random().random  # noqa: S311 - for spreading retries
         means = _Means(Fleet(time.monotonic), Metrics(), dice)
         judge = Router(ladder=ladder, artifact=None, config=RouterConfig())
         tiers = build_tiers(config, ladder, upstreams, means)
         yield Tierwise(ladder, Dispatch(ladder=ladder, judge=judge, tiers=tiers))
+    finally:
+        await pools.close()

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-import aiohttp
-
 from router.tiers import Ladder
 from sidecar.config import Config, UpstreamConfig
 from sidecar.providers.client import EndpointConfig, HttpUpstream
+from sidecar.providers.pool import Pools
 from sidecar.providers.replay import ReplayUpstream, load_recording
 from sidecar.providers.wire import Upstream
 from sidecar.replicas.fleet import Fleet
@@ -44,15 +43,6 @@ class Means(Protocol):
         ...
 
 
-def upstream_session() -> aiohttp.ClientSession:
-    """The connections that all upstreams share; to be closed by whoever asked for them."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=MAX_CONNECTIONS, ttl_dns_cache=60),
-        auto_decompress=True,
-        trust_env=False,
-    )
-
-
 def build_tiers(
     config: Config, ladder: Ladder, upstreams: Mapping[str, Upstream], lasting: Means
 ) -> list[Replicas]:
@@ -77,7 +67,7 @@ def build_tiers(
     ]
 
 
-def build_upstream(config: UpstreamConfig, session: aiohttp.ClientSession) -> Upstream:
+def build_upstream(config: UpstreamConfig, pools: Pools) -> Upstream:
     """The upstream that one `[[upstreams]]` describes.
 
     Raises:
@@ -100,4 +90,4 @@ def build_upstream(config: UpstreamConfig, session: aiohttp.ClientSession) -> Up
                 headers=config.headers,
                 usage_in_streams=config.usage_in_streams,
             )
-            return HttpUpstream(endpoint, session)
+            return HttpUpstream(endpoint, pools)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
+from urllib.parse import quote, urlsplit
 
-import aiohttp
-
+from sidecar import __version__
 from sidecar.errors import ProviderError, UpstreamGarbled
 from sidecar.providers import openai
 from sidecar.providers.errors import (
@@ -20,10 +19,9 @@ from sidecar.providers.errors import (
     UpstreamTooSlow,
     UpstreamUnreachable,
 )
+from sidecar.providers.pool import Origin, Pools
+from sidecar.providers.reading import Body, Events
 from sidecar.providers.wire import Call, Completion
-
-MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""Chosen: no real answer comes near it, and a vendor gone mad does not fill memory."""
 
 CALLERS_KEY: Final = "caller"
 
@@ -33,6 +31,11 @@ MIN_SECRET: Final = 8
 _ABOUT_KEYS: Final = frozenset({401, 402, 403})
 _ABOUT_CALLERS: Final = _ABOUT_KEYS | {429}
 """Said of a caller's own key: his limits are his, and no other caller must suffer for them."""
+
+_ENDS: Final = frozenset("\r\n\0")
+
+_PLAIN_IN_PATHS: Final = "/%:@!$&'()*+,;=~"
+"""Source: RFC 3986, section 3.3; `%` for what is escaped already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,141 +87,119 @@ class EndpointConfig:
 class HttpUpstream:
     """One OpenAI-compatible endpoint."""
 
-    def __init__(self, config: EndpointConfig, session: aiohttp.ClientSession) -> None:
+    def __init__(self, config: EndpointConfig, pools: Pools) -> None:
+        """`pools` outlive this upstream, which a reload builds anew."""
         self.name: Final = config.name
         self._config = config
-        self._session = session
-        self._url = config.base_url.rstrip("/") + "/chat/completions"
-        # `sock_connect` and not `connect`, which would count the wait for a place in our own pool
-        # against the upstream. A stream's silences are timed by its chunks, in `_events`.
-        self._stream_timeout = aiohttp.ClientTimeout(
-            total=config.timeouts.total_s, sock_connect=config.timeouts.connect_s
-        )
+        self._timeouts = config.timeouts
+        parts = urlsplit(config.base_url.rstrip("/") + "/chat/completions")
+        is_tls = parts.scheme == "https"
+        origin = Origin(parts.hostname or "", parts.port or (443 if is_tls else 80), is_tls)
+        self._pool = pools.to(origin)
+        path = quote(parts.path, _PLAIN_IN_PATHS) + (f"?{parts.query}" if parts.query else "")
+        self._first_line = f"POST {path} HTTP/1.1\r\n"
+        self._fixed = {
+            "host": parts.netloc.rpartition("@")[2],
+            "accept": "*/*",
+            "accept-encoding": "gzip",
+            "user-agent": f"semantic-sidecar/{__version__}",
+            "content-type": "application/json",
+            **{name.lower(): value for name, value in config.headers.items()},
+        }
+        if config.api_key and config.api_key != CALLERS_KEY:
+            self._fixed["authorization"] = f"Bearer {config.api_key}"
+        self._head = self._head_of(self._fixed)
         secrets = {config.api_key, *config.headers.values()} - {CALLERS_KEY}
         self._secrets = [secret for secret in secrets if len(secret) >= MIN_SECRET]
-        self._whole_timeout = aiohttp.ClientTimeout(
-            total=config.timeouts.total_s,
-            sock_connect=config.timeouts.connect_s,
-            sock_read=config.timeouts.read_s,
-        )
 
     async def ask(self, call: Call) -> Completion:
         """See `wire.Upstream`."""
-        async with self._post(call, stream=False) as response:
-            raw = await _read(response, self.name)
-            if response.status != HTTPStatus.OK:
-                raise self._refusal(response, raw)
-            return openai.completion(self.name, raw, self._discreet(response.headers))
+        now_s = asyncio.get_running_loop().time()
+        until_s = now_s + min(self._timeouts.total_s, call.deadline.remaining_s())
+        body = Body(self.name, self._timeouts.read_s, until_s)
+        await self._post(call, body, stream=False)
+        if body.status != HTTPStatus.OK:
+            raise self._refusal(body)
+        return openai.completion(self.name, body.whole(), self._discreet(body.headers))
 
-    async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
+    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
         """See `wire.Upstream`."""
-        timeouts = self._config.timeouts
-        first_by_s = asyncio.get_running_loop().time() + timeouts.first_token_s
-        async with self._post(call, stream=True, headers_by_s=first_by_s) as response:
-            await self._check_stream(response)
-            call.hear(openai.passed_headers(self._discreet(response.headers)))
-            async for data in _events(response, self.name, first_by_s, timeouts.read_s):
-                if data == b"[DONE]":
-                    return
-                yield data
+        timeouts, now_s = self._timeouts, asyncio.get_running_loop().time()
+        events = Events(
+            self.name,
+            timeouts.read_s,
+            now_s + min(timeouts.total_s, call.deadline.remaining_s()),
+            first_by_s=now_s + timeouts.first_token_s,
+            hear=lambda headers: call.hear(openai.passed_headers(self._discreet(headers))),
+            tell=tell,
+        )
+        await self._post(call, events, stream=True)
+        if events.status != HTTPStatus.OK:
+            raise self._refusal(events)
+        events.finish()
 
-    async def _check_stream(self, response: aiohttp.ClientResponse) -> None:
-        if response.status != HTTPStatus.OK:
-            raise self._refusal(response, await _read(response, self.name))
-        if response.content_type != "text/event-stream":
-            raise UpstreamGarbled(f"upstream {self.name} sent {response.content_type}, no stream")
-
-    def _discreet(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers that quote no secret of ours, names in lower case."""
-        return {
-            name.lower(): value
-            for name, value in headers.items()
-            if not any(secret in value for secret in self._secrets)
-        }
-
-    def _refusal(self, response: aiohttp.ClientResponse, raw: bytes) -> ProviderError:
-        """What the refusal means; one of our own key is told as ours, and without its body."""
-        status, is_callers = response.status, self._config.api_key == CALLERS_KEY
-        if status < HTTPStatus.BAD_REQUEST:
-            # A redirect, say: no refusal, and no answer. The caller must not hear it as his own.
-            return UpstreamGarbled(f"upstream {self.name} answered {status}")
-        if any(secret.encode() in raw for secret in self._secrets):
-            raw = b""  # some vendors quote the key that they refuse
-        headers = self._discreet(response.headers)
-        if status in _ABOUT_KEYS and not is_callers:
-            return KeyRefused(self.name, status)
-        told = openai.refusal(self.name, status, raw, headers, time.time())
-        if status in _ABOUT_CALLERS and is_callers:
-            return CallerRefused(self.name, status, told.body, told.headers, told.retry_after_s)
-        return told
-
-    @asynccontextmanager
-    async def _post(
-        self, call: Call, *, stream: bool, headers_by_s: float | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer's head, by the loop's instant `headers_by_s` if one is given."""
-        body = openai.request_body(
+    async def _post(self, call: Call, reader: Body, *, stream: bool) -> None:
+        """Ask, and have `reader` read the answer."""
+        raw = openai.request_body(
             call.body, stream=stream, usage_in_streams=self._config.usage_in_streams
         )
+        request = b"%scontent-length: %d\r\n\r\n%s" % (self._head_for(call), len(raw), raw)
         try:
-            async with asyncio.timeout(call.deadline.remaining_s()):
-                async with asyncio.timeout_at(headers_by_s):
-                    response = await self._session.post(
-                        self._url,
-                        data=body,
-                        headers=self._headers(call.headers),
-                        timeout=self._stream_timeout if stream else self._whole_timeout,
-                        allow_redirects=False,
-                    )
-                async with response:
-                    yield response
+            connection = self._pool.find()
+            if connection is None:
+                async with asyncio.timeout_at(reader.due_s):
+                    connection = await self._pool.opened(self._timeouts.connect_s)
+            await connection.exchange(request, reader)
         except TimeoutError as fault:
             raise UpstreamTooSlow(f"upstream {self.name} took too long") from fault
-        except (aiohttp.ClientError, OSError) as fault:
+        except (OSError, UnicodeError) as fault:  # the latter of a host's name that is none
             kind = type(fault).__name__
             raise UpstreamUnreachable(
                 f"upstream {self.name} could not be reached: {kind}"
             ) from fault
 
-    def _headers(self, callers: Mapping[str, str]) -> dict[str, str]:
-        headers = {
-            "content-type": "application/json",
-            **self._config.headers,
-            **{name: value for name, value in callers.items() if name != "authorization"},
+    def _head_for(self, call: Call) -> bytes:
+        """The request's head, but for its length."""
+        callers = call.headers
+        if not callers or (
+            len(callers) == 1 and "authorization" in callers and not self._is_callers
+        ):
+            return self._head
+        told = {name: value for name, value in callers.items() if name != "authorization"}
+        if self._is_callers and "authorization" in callers:
+            told["authorization"] = callers["authorization"]
+        return self._head_of({**self._fixed, **told})
+
+    @property
+    def _is_callers(self) -> bool:
+        return self._config.api_key == CALLERS_KEY
+
+    def _head_of(self, headers: Mapping[str, str]) -> bytes:
+        # What holds the end of a line would begin another one.
+        plain = (pair for pair in headers.items() if not _ENDS.intersection(pair[1]))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in plain)
+        return (self._first_line + lines).encode("utf-8", "surrogateescape")
+
+    def _discreet(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """The headers that quote no secret of ours."""
+        return {
+            name: value
+            for name, value in headers.items()
+            if not any(secret in value for secret in self._secrets)
         }
-        if self._config.api_key == CALLERS_KEY:
-            if "authorization" in callers:
-                headers["authorization"] = callers["authorization"]
-        elif self._config.api_key:
-            headers["authorization"] = f"Bearer {self._config.api_key}"
-        return headers
 
-
-async def _read(response: aiohttp.ClientResponse, upstream: str) -> bytes:
-    parts, size = [], 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            raise UpstreamGarbled(f"upstream {upstream} sent more than {MAX_ANSWER_BYTES} bytes")
-        parts.append(part)
-    return b"".join(parts)
-
-
-async def _events(
-    response: aiohttp.ClientResponse, upstream: str, first_by_s: float, read_s: float
-) -> AsyncIterator[bytes]:
-    """Each event's data; the first by the loop's instant `first_by_s`, the next within `read_s`."""
-    splitter, by_s, size = openai.EventSplitter(upstream), first_by_s, 0
-    clock = asyncio.get_running_loop().time
-    while True:
-        # Around the read alone: a timer that ran while the consumer holds the chunk would end him.
-        async with asyncio.timeout_at(by_s):
-            received = await response.content.readany()
-        size += len(received)
-        if size > MAX_ANSWER_BYTES:  # a stream without an end, every chunk of which is held
-            raise UpstreamGarbled(f"upstream {upstream} sent more than {MAX_ANSWER_BYTES} bytes")
-        for data in splitter.feed(received) if received else splitter.finish():
-            yield data
-            by_s = clock() + read_s
-        if not received:
-            return
+    def _refusal(self, body: Body) -> ProviderError:
+        """What the refusal means; one of our own key is told as ours, and without its body."""
+        status, raw = body.status, body.whole()
+        if status < HTTPStatus.BAD_REQUEST:
+            # A redirect, say: no refusal, and no answer. The caller must not hear it as his own.
+            return UpstreamGarbled(f"upstream {self.name} answered {status}")
+        if any(secret.encode() in raw for secret in self._secrets):
+            raw = b""  # some vendors quote the key that they refuse
+        headers = self._discreet(body.headers)
+        if status in _ABOUT_KEYS and not self._is_callers:
+            return KeyRefused(self.name, status)
+        told = openai.refusal(self.name, status, raw, headers, time.time())
+        if status in _ABOUT_CALLERS and self._is_callers:
+            return CallerRefused(self.name, status, told.body, told.headers, told.retry_after_s)
+        return told

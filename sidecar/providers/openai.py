@@ -135,21 +135,23 @@ class EventSplitter:
         self._data: list[bytes] = []  # of the event that has not ended
         self._data_bytes = 0  # in it
 
-    def feed(self, received: bytes) -> Iterator[bytes]:
+    def feed(self, received: bytes) -> list[bytes]:
         """The data of each event that `received` completes.
 
         Raises:
             UpstreamGarbled: An event is longer than MAX_EVENT_BYTES.
         """
+        if not self._rest and not self._data and (plain := _plain(received)):
+            return plain
         *lines, rest = received.split(b"\n")
         if lines and self._rest:
             lines[0] = bytes(self._rest) + lines[0]
             self._rest.clear()
-        for line in lines:
-            yield from self._line(line.removesuffix(b"\r"))
+        events = [data for line in lines for data in self._line(line.removesuffix(b"\r"))]
         self._rest += rest
         if len(self._rest) + self._data_bytes > MAX_EVENT_BYTES:
             raise UpstreamGarbled(f"upstream {self._upstream} sent an event without an end")
+        return events
 
     def _line(self, line: bytes) -> Iterator[bytes]:
         if line.startswith(b"data:"):
@@ -164,3 +166,12 @@ class EventSplitter:
         """The last event, if the upstream closed without the blank line that should end it."""
         yield from self._line(bytes(self._rest).removesuffix(b"\r"))
         yield from self._line(b"")
+
+
+def _plain(received: bytes) -> list[bytes]:
+    """Of whole events of one line each, which is how vendors send them; else nothing."""
+    if not received.startswith(b"data: ") or not received.endswith(b"\n\n"):
+        return []
+    events = received[6:-2].split(b"\n\ndata: ")
+    is_plain = received.count(b"\n") == 2 * len(events) and b"\r" not in received
+    return events if is_plain else []

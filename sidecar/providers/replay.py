@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -89,11 +89,11 @@ class ReplayUpstream:
         }
         return Completion(body=body)
 
-    async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
+    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
         """See `wire.Upstream`."""
         completion = await self.ask(call)
         for chunk in answer.chunks(completion.body, include_usage=True):
-            yield orjson.dumps(chunk)
+            tell(orjson.dumps(chunk))
             await asyncio.sleep(0)  # a real stream lets others run between its chunks
 
     def _find(self, call: Call) -> Recorded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -55,11 +55,11 @@ class Upstream(Protocol):
         """The whole answer."""
         ...
 
-    def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
-        """The answer as it comes: the JSON of one `chat.completion.chunk` at a time.
+    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
+        """The answer as it comes: the JSON of one `chat.completion.chunk` at a time, to `tell`.
 
-        A fault before the first chunk is raised by the first `anext`. The generator ends where the
-        vendor's stream ends; whether the answer is whole is told by the chunks' finish reasons.
-        `[DONE]` is not among the chunks. Closing the generator cancels the call.
+        It returns where the vendor's stream ends; whether the answer is whole is told by the
+        chunks' finish reasons. `[DONE]` is not among the chunks. A ProviderError that `tell` raises
+        ends the call, and is raised. To cancel the call is to cancel this coroutine.
         """
         ...

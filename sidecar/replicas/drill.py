@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -69,19 +69,19 @@ class DrilledUpstream:
             raise UpstreamUnreachable(f"upstream {self.name} broke off: a drill")
         return await self._upstream.ask(call)
 
-    async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
+    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
         """See `wire.Upstream`."""
         await self._fail()
-        chunks = self._upstream.stream(call)
-        try:
-            told = 0
-            async for data in chunks:
-                yield data
-                told += 1
-                if self._kind == "broken-stream" and told == _CHUNKS:
-                    raise UpstreamUnreachable(f"upstream {self.name} broke off: a drill")
-        finally:
-            await chunks.aclose()
+        told = 0
+
+        def told_some(data: bytes) -> None:
+            nonlocal told
+            tell(data)
+            told += 1
+            if self._kind == "broken-stream" and told == _CHUNKS:
+                raise UpstreamUnreachable(f"upstream {self.name} broke off: a drill")
+
+        await self._upstream.stream(call, told_some)
 
     async def _fail(self) -> None:
         match self._kind:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -56,33 +55,56 @@ async def relay(upstream: Upstream, call: Call, tell: Tell) -> Completion:
         StreamBroken: It ended, or failed, after words were sent and before it was whole.
         ProviderError: It failed before the first chunk.
     """
-    assembler, held = answer.Assembler(upstream.name), list[tuple[bytes, dict[str, Any]]]()
-    has_begun, headers = False, dict[str, str]()
-    call = replace(call, hear=headers.update)
+    headers = dict[str, str]()
+    relayed = _Relayed(upstream.name, headers, tell)
     try:
-        # Closed here and now, whatever ends the loop: left to the collector, the connection would
-        # be given up by another task at another time.
-        async with (
-            asyncio.timeout(call.deadline.remaining_s()),
-            aclosing(upstream.stream(call)) as chunks,
-        ):
-            async for data in chunks:
-                held.append((data, _taken(assembler, data, upstream.name)))
-                if has_begun or _says(held[-1][1]) or len(held) >= MAX_HELD:
-                    has_begun = True
-                    for each in held:
-                        tell(*each, headers)
-                    held.clear()
-        body = _whole(assembler, upstream.name)
+        async with asyncio.timeout(call.deadline.remaining_s()):
+            await upstream.stream(replace(call, hear=headers.update), relayed.take)
+        body = relayed.whole()
     except TimeoutError as fault:
-        raise _broken(upstream.name, UpstreamTooSlow("deadline passed"), has_begun) from fault
+        raise relayed.broken(UpstreamTooSlow("deadline passed")) from fault
     except ProviderError as fault:
-        raise _broken(upstream.name, fault, has_begun) from fault
+        raise relayed.broken(fault) from fault
     return Completion(body=body, headers=headers)
 
 
-def _broken(upstream: str, fault: ProviderError, has_begun: bool) -> ProviderError:  # noqa: FBT001 - read once, above
-    return StreamBroken(f"upstream {upstream}: the stream broke: {fault}") if has_begun else fault
+class _Relayed:
+    """How far one stream has come."""
+
+    def __init__(self, upstream: str, headers: Mapping[str, str], tell: Tell) -> None:
+        self._upstream = upstream
+        self._headers = headers
+        self._tell = tell
+        self._assembler = answer.Assembler(upstream)
+        self._held: list[tuple[bytes, dict[str, Any]]] = []
+        self._has_begun = False
+
+    def take(self, data: bytes) -> None:
+        """Take one chunk: add it to the answer, and tell it once the first words are there."""
+        chunk = _taken(self._assembler, data, self._upstream)
+        if self._has_begun:
+            self._tell(data, chunk, self._headers)
+            return
+        self._held.append((data, chunk))
+        if _says(chunk) or len(self._held) >= MAX_HELD:
+            self._has_begun = True
+            for each in self._held:
+                self._tell(*each, self._headers)
+            self._held.clear()
+
+    def whole(self) -> dict[str, Any]:
+        """The answer.
+
+        Raises:
+            UpstreamGarbled: It ended before it was whole.
+        """
+        return _whole(self._assembler, self._upstream)
+
+    def broken(self, fault: ProviderError) -> ProviderError:
+        """What `fault` means: once words were sent, nothing may follow them."""
+        if not self._has_begun:
+            return fault
+        return StreamBroken(f"upstream {self._upstream}: the stream broke: {fault}")
 
 
 def _says(chunk: Mapping[str, Any]) -> bool:

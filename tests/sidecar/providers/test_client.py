@@ -9,7 +9,6 @@ import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
@@ -25,6 +24,7 @@ from sidecar.providers.errors import (
     UpstreamTooSlow,
     UpstreamUnreachable,
 )
+from sidecar.providers.pool import Pools
 from sidecar.providers.wire import Call
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -61,14 +61,14 @@ async def server(vendor: Vendor) -> AsyncIterator[BaseTestServer]:
 
 
 @pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
+async def pools() -> AsyncIterator[Pools]:
+    yield (opened := Pools(8))
+    await opened.close()
 
 
-def upstream(server: BaseTestServer, session: aiohttp.ClientSession, **fields: Any) -> HttpUpstream:
+def upstream(server: BaseTestServer, pools: Pools, **fields: Any) -> HttpUpstream:
     config = EndpointConfig(name="u", base_url=str(server.make_url("/v1")), **fields)
-    return HttpUpstream(config, session)
+    return HttpUpstream(config, pools)
 
 
 def call(**fields: Any) -> Call:
@@ -77,10 +77,10 @@ def call(**fields: Any) -> Call:
 
 
 async def test_every_field_goes_and_every_field_comes_back(
-    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, pools: Pools, vendor: Vendor
 ) -> None:
     """What we do not know passes through untouched, and only harmless headers come back."""
-    completion = await upstream(server, session).ask(call())
+    completion = await upstream(server, pools).ask(call())
     assert completion.body == BODY
     assert completion.headers == {"x-request-id": "v-1"}
     assert vendor.bodies[0]["odd"] == [1]
@@ -96,14 +96,14 @@ async def test_every_field_goes_and_every_field_comes_back(
 )
 async def test_the_callers_key_goes_upstream_only_if_the_config_says_so(
     server: BaseTestServer,
-    session: aiohttp.ClientSession,
+    pools: Pools,
     vendor: Vendor,
     api_key: str,
     sent: str | None,
 ) -> None:
     """A key meant for one vendor must not reach another."""
     headers = {"authorization": "Bearer theirs", "traceparent": "00-1"}
-    await upstream(server, session, api_key=api_key).ask(call(headers=headers))
+    await upstream(server, pools, api_key=api_key).ask(call(headers=headers))
     assert vendor.headers[0].get("authorization") == sent
     assert vendor.headers[0]["traceparent"] == "00-1"
 
@@ -120,7 +120,7 @@ async def test_the_callers_key_goes_upstream_only_if_the_config_says_so(
 )
 async def test_what_is_no_answer_is_a_fault(
     server: BaseTestServer,
-    session: aiohttp.ClientSession,
+    pools: Pools,
     vendor: Vendor,
     status: int,
     text: str,
@@ -134,11 +134,11 @@ async def test_what_is_no_answer_is_a_fault(
 
     vendor.handler = answer
     with pytest.raises(kind):
-        await upstream(server, session).ask(call())
+        await upstream(server, pools).ask(call())
 
 
 async def test_a_refused_key_of_ours_is_our_fault_and_not_the_callers(
-    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, pools: Pools, vendor: Vendor
 ) -> None:
     """A 401 about the sidecar's own key would have the caller look for a fault in his."""
 
@@ -148,12 +148,12 @@ async def test_a_refused_key_of_ours_is_our_fault_and_not_the_callers(
 
     vendor.handler = refuse
     with pytest.raises(UpstreamBusy) as caught:
-        await upstream(server, session, api_key="sk-ours").ask(call())
+        await upstream(server, pools, api_key="sk-ours").ask(call())
     assert (caught.value.status, caught.value.body) == (502, None)
 
 
 async def test_a_connection_that_breaks_is_unreachable(
-    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, pools: Pools, vendor: Vendor
 ) -> None:
     """A reset is no answer."""
 
@@ -164,12 +164,10 @@ async def test_a_connection_that_breaks_is_unreachable(
 
     vendor.handler = reset
     with pytest.raises(UpstreamUnreachable):
-        await upstream(server, session).ask(call())
+        await upstream(server, pools).ask(call())
 
 
-async def test_silence_is_too_slow(
-    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
-) -> None:
+async def test_silence_is_too_slow(server: BaseTestServer, pools: Pools, vendor: Vendor) -> None:
     """The upstream's own timeout holds even where the caller has time."""
     gone = asyncio.Event()
 
@@ -179,17 +177,19 @@ async def test_silence_is_too_slow(
 
     vendor.handler = hang
     with pytest.raises(UpstreamTooSlow):
-        await upstream(server, session, timeouts=TimeoutsConfig(read_s=0.05)).ask(call())
+        await upstream(server, pools, timeouts=TimeoutsConfig(read_s=0.05)).ask(call())
     gone.set()
 
 
 async def streamed(upstream: HttpUpstream, heard: dict[str, str] | None = None) -> list[Any]:
     hear = ({} if heard is None else heard).update
-    return [json.loads(data) async for data in upstream.stream(call(hear=hear))]
+    chunks: list[bytes] = []
+    await upstream.stream(call(hear=hear), chunks.append)
+    return [json.loads(data) for data in chunks]
 
 
 async def test_a_stream_is_relayed_chunk_by_chunk(
-    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, pools: Pools, vendor: Vendor
 ) -> None:
     """`[DONE]` ends it and is not among the chunks; the vendor's headers are told first."""
 
@@ -204,22 +204,22 @@ async def test_a_stream_is_relayed_chunk_by_chunk(
 
     vendor.handler = stream
     heard: dict[str, str] = {}
-    assert await streamed(upstream(server, session), heard) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert await streamed(upstream(server, pools), heard) == [{"n": 0}, {"n": 1}, {"n": 2}]
     assert heard == {"x-ratelimit-remaining-requests": "9"}
     assert vendor.bodies[0]["stream"] is True
 
 
 async def test_json_where_a_stream_was_asked_for_is_garbled(
-    server: BaseTestServer, session: aiohttp.ClientSession
+    server: BaseTestServer, pools: Pools
 ) -> None:
     """Relaying it would hang the caller's parser."""
     with pytest.raises(UpstreamGarbled):
-        await streamed(upstream(server, session))
+        await streamed(upstream(server, pools))
 
 
 async def test_an_answer_without_bound_is_refused(
     server: BaseTestServer,
-    session: aiohttp.ClientSession,
+    pools: Pools,
     vendor: Vendor,
 ) -> None:
     """A vendor gone mad does not fill memory."""
@@ -233,20 +233,20 @@ async def test_an_answer_without_bound_is_refused(
 
     vendor.handler = flood
     with pytest.raises(UpstreamGarbled):
-        await upstream(server, session).ask(call())
+        await upstream(server, pools).ask(call())
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_answer_is_unpacked_no_further_than_its_bound(
     server: BaseTestServer,
-    session: aiohttp.ClientSession,
+    pools: Pools,
     vendor: Vendor,
     monkeypatch: pytest.MonkeyPatch,
     *,
     stream: bool,
 ) -> None:
     """A packed answer of 1 MB that holds 256 MB is given up while it is small."""
-    monkeypatch.setattr("sidecar.providers.client.MAX_ANSWER_BYTES", 2**20)
+    monkeypatch.setattr("sidecar.providers.reading.MAX_ANSWER_BYTES", 2**20)
     bomb = gzip.compress(b"0" * 2**28, 1)
     tracemalloc.start()
 
@@ -255,7 +255,7 @@ async def test_an_answer_is_unpacked_no_further_than_its_bound(
         return web.Response(body=bomb, content_type=kind, headers={"content-encoding": "gzip"})
 
     vendor.handler = explode
-    asked = upstream(server, session)
+    asked = upstream(server, pools)
     tracemalloc.reset_peak()
     try:
         with pytest.raises(UpstreamGarbled):
@@ -268,7 +268,7 @@ async def test_an_answer_is_unpacked_no_further_than_its_bound(
 
 async def test_a_stream_without_end_is_cut_off(
     server: BaseTestServer,
-    session: aiohttp.ClientSession,
+    pools: Pools,
     vendor: Vendor,
 ) -> None:
     """Every chunk of it is held until it ends, so that one may not go on for ever."""
@@ -282,7 +282,7 @@ async def test_a_stream_without_end_is_cut_off(
 
     vendor.handler = flood
     with pytest.raises(UpstreamGarbled):
-        await streamed(upstream(server, session))
+        await streamed(upstream(server, pools))
 
 
 async def _slowly(
@@ -308,7 +308,7 @@ async def _slowly(
 )
 async def test_each_silence_of_a_stream_has_its_own_limit(
     server: BaseTestServer,
-    session: aiohttp.ClientSession,
+    pools: Pools,
     vendor: Vendor,
     timeouts: TimeoutsConfig,
     pieces: list[bytes],
@@ -317,16 +317,15 @@ async def test_each_silence_of_a_stream_has_its_own_limit(
     """Before the first chunk, between two of them, and to the end; a ping is no chunk."""
     gone = asyncio.Event()
     vendor.handler = lambda request: _slowly(request, pieces, gone)
-    chunks = upstream(server, session, timeouts=timeouts).stream(call())
-    for _ in range(came):
-        await anext(chunks)
+    chunks: list[bytes] = []
     with pytest.raises(UpstreamTooSlow):
-        await anext(chunks)
+        await upstream(server, pools, timeouts=timeouts).stream(call(), chunks.append)
+    assert len(chunks) == came
     gone.set()
 
 
 async def test_a_stream_without_an_answers_head_is_too_slow(
-    server: BaseTestServer, session: aiohttp.ClientSession, vendor: Vendor
+    server: BaseTestServer, pools: Pools, vendor: Vendor
 ) -> None:
     """The first chunk's time runs from the question, not from the answer's head."""
     gone = asyncio.Event()
@@ -337,7 +336,7 @@ async def test_a_stream_without_an_answers_head_is_too_slow(
 
     vendor.handler = hang
     with pytest.raises(UpstreamTooSlow):
-        await streamed(upstream(server, session, timeouts=TimeoutsConfig(first_token_s=0.05)))
+        await streamed(upstream(server, pools, timeouts=TimeoutsConfig(first_token_s=0.05)))
     gone.set()
 
 
@@ -354,7 +353,7 @@ async def test_a_stream_without_an_answers_head_is_too_slow(
 )
 async def test_whose_key_is_refused_decides_whom_it_concerns(
     server: BaseTestServer,
-    session: aiohttp.ClientSession,
+    pools: Pools,
     vendor: Vendor,
     api_key: str,
     status: int,
@@ -367,7 +366,7 @@ async def test_whose_key_is_refused_decides_whom_it_concerns(
 
     vendor.handler = refuse
     with pytest.raises(UpstreamBusy) as caught:
-        await upstream(server, session, api_key=api_key).ask(call())
+        await upstream(server, pools, api_key=api_key).ask(call())
     assert type(caught.value) is kind
     assert caught.value.retry_after_s == (None if kind is KeyRefused else 7.0)
 
@@ -381,9 +380,9 @@ async def test_whose_key_is_refused_decides_whom_it_concerns(
     ],
 )
 async def test_who_cannot_be_reached_is_unreachable(
-    server: BaseTestServer, session: aiohttp.ClientSession, base_url: str
+    server: BaseTestServer, pools: Pools, base_url: str
 ) -> None:
     """Refused, unknown by name, or without TLS: somebody else is asked."""
     config = EndpointConfig(name="u", base_url=base_url.format(port=server.port))
     with pytest.raises(UpstreamUnreachable):
-        await HttpUpstream(config, session).ask(call())
+        await HttpUpstream(config, pools).ask(call())

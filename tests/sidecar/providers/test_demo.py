@@ -34,7 +34,9 @@ def _upstream() -> Upstream:
 
 
 async def _streamed(call: Call) -> list[dict[str, Any]]:
-    return [json.loads(chunk) async for chunk in _upstream().stream(call)]
+    chunks: list[bytes] = []
+    await _upstream().stream(call, chunks.append)
+    return [json.loads(chunk) for chunk in chunks]
 
 
 async def test_an_answer_has_every_usual_field_and_says_that_it_is_simulated() -> None:
@@ -140,10 +142,10 @@ async def test_a_fault_that_is_asked_for_comes(fault: str, kind: type[ProviderEr
 
 async def test_a_broken_stream_breaks_in_its_midst() -> None:
     """Some of it was there before."""
-    chunks = _upstream().stream(_call(demo_fault="truncate"))
-    assert await anext(chunks)
+    chunks: list[bytes] = []
     with pytest.raises(StreamBroken):
-        [chunk async for chunk in chunks]
+        await _upstream().stream(_call(demo_fault="truncate"), chunks.append)
+    assert chunks
 
 
 async def test_a_fault_for_another_model_is_none_of_this_one() -> None:

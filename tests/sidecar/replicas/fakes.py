@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -65,12 +65,12 @@ class FakeUpstream:
             raise said
         return Completion(body=completion(str(said)))
 
-    async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
+    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
         body = (await self.ask(call)).body
         for number, chunk in enumerate(answer.chunks(body, include_usage=True)):
             if number == self._breaks_after:
                 raise UpstreamUnreachable("gone")
-            yield orjson.dumps(chunk)
+            tell(orjson.dumps(chunk))
 
 
 class FakeClock:

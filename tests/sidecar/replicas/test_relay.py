@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -28,9 +28,9 @@ class FakeStream:
     async def ask(self, call: Call) -> Completion:
         raise NotImplementedError
 
-    async def stream(self, call: Call) -> AsyncGenerator[bytes, None]:
+    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
         for chunk in self._chunks:
-            yield chunk
+            tell(chunk)
 
 
 def chunk(finish_reason: str | None = None, **delta: Any) -> bytes:
