@@ -16,7 +16,7 @@ lands, so that at every instant one of the two holds it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -35,7 +35,7 @@ class Flight:
     def __init__(self, start: Start) -> None:
         self._told: list[Told] = []
         self._listeners = 0
-        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watchers: list[Callable[[], object]] = []
         self._task = asyncio.ensure_future(self._fly(start))
         self._task.add_done_callback(self._land)
         self._payer: object | None = None
@@ -101,24 +101,36 @@ class Flight:
 
     async def first(self) -> Told | None:
         """Its first chunk, or None if it landed without one; raises what the climb raised."""
-        while not self._told:
-            if self._task.done():
-                self._task.result()
-                return None
-            await asyncio.shield(self._changed)
-        return self._told[0]
+        if not self._told and not self._task.done():
+            await self.news()
+        if self._told:
+            return self._told[0]
+        self._task.result()
+        return None
 
-    async def told(self) -> AsyncIterator[Told]:
-        """Every chunk from the first on, as they come; raises what the climb raised."""
-        place = 0
-        while True:
-            while place < len(self._told):
-                yield self._told[place]
-                place += 1
-            if self._task.done():
-                self._task.result()
-                return
-            await asyncio.shield(self._changed)
+    async def news(self) -> None:
+        """Wait until it says something more, or has landed."""
+        came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def told() -> None:
+            if not came.done():
+                came.set_result(None)
+
+        with self.watched(told):
+            await came
+
+    def told(self, place: int) -> list[Told]:
+        """Its chunks so far, from the one at `place` on."""
+        return self._told[place:]
+
+    @contextmanager
+    def watched(self, call: Callable[[], object]) -> Iterator[None]:
+        """Have `call` called with each chunk, and once it landed, while the block runs."""
+        self._watchers.append(call)
+        try:
+            yield
+        finally:
+            self._watchers.remove(call)
 
     async def _fly(self, start: Start) -> Outcome:
         return await start(self._publish)
@@ -133,9 +145,8 @@ class Flight:
         self._wake()
 
     def _wake(self) -> None:
-        changed, self._changed = self._changed, self._changed.get_loop().create_future()
-        if not changed.done():
-            changed.set_result(None)
+        for call in tuple(self._watchers):
+            call()
 
     async def cancel(self) -> None:
         """End it now, whoever listens."""

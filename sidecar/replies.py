@@ -7,9 +7,10 @@ stands. The account is closed when the last byte is out, or when the caller has 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Protocol
 
 import orjson
 
@@ -21,6 +22,27 @@ from sidecar.errors import DeadlineExceeded, SidecarError
 from sidecar.ledger import CALLER_LEFT, CALLER_LEFT_STATUS, Ledger
 
 
+class Sink(Protocol):
+    """Where a stream's payloads go."""
+
+    @property
+    def is_full(self) -> bool:
+        """The caller has yet to take what was written."""
+        ...
+
+    def write(self, payloads: Sequence[bytes]) -> None:
+        """Send these now, whatever the caller does."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until it is not full; raises ConnectionError if that takes too long."""
+        ...
+
+
+Pour = Callable[[Sink], Awaitable[None]]
+"""Writes a stream's payloads as they come, and returns after the last; may raise SidecarError."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Reply:
     """What goes back, whole or as a stream.
@@ -28,7 +50,7 @@ class Reply:
     Attributes:
         headers: Response headers.
         body: The JSON; None for a stream.
-        events: The payloads of a stream's events; None if whole. May raise SidecarError midway.
+        pour: Writes the payloads of a stream's events; None if whole.
         close: To be called once, when the last byte is out or the caller has gone.
         again: The account of a hit that the same bytes may be given again.
     """
@@ -36,7 +58,7 @@ class Reply:
     headers: Mapping[str, str]
     close: Callable[[], None]
     body: bytes | None = None
-    events: AsyncGenerator[bytes, None] | None = None
+    pour: Pour | None = None
     again: Ledger | None = None
 
 
@@ -67,11 +89,12 @@ class Replies:
             if first is None:
                 assert ledger.outcome is not None  # noqa: S101 - landed
                 return self.whole(ledger, orjson.dumps(ledger.outcome.served.body))
-            ledger.relayed_place, ledger.degraded = first.place, first.degraded
+            voice = first.voice
+            ledger.relayed_place, ledger.degraded = voice.place, voice.degraded
             stack.callback(self._accounting.close, ledger)
             return Reply(
-                headers={**first.headers, **self._accounting.headers(ledger)},
-                events=self._relay(ledger, flight),
+                headers={**voice.headers, **self._accounting.headers(ledger)},
+                pour=lambda sink: self._relay(ledger, flight, sink),
                 close=stack.pop_all().close,
             )
 
@@ -87,30 +110,49 @@ class Replies:
         ledger.degraded = ledger.outcome.degraded
         ledger.pays = flight.bill(ledger)
 
-    async def _relay(self, ledger: Ledger, flight: Flight) -> AsyncGenerator[bytes, None]:
-        async def told() -> AsyncIterator[Told]:
-            chunks = flight.told()
-            while True:
-                with ledger.inquiry.watch.hop("upstream"):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    # Only now: the last chunk, still held back, tells what it all came to.
-                    await self._land(ledger, flight)
-                    return
-                yield chunk
-
+    async def _relay(self, ledger: Ledger, flight: Flight, sink: Sink) -> None:
         ledger.status, ledger.error = CALLER_LEFT_STATUS, CALLER_LEFT  # until the end is reached
+        relayed = streams.Relayed(include_usage=ledger.inquiry.request.include_usage)
         try:
-            async for payload in streams.relayed(
-                told(),
-                include_usage=ledger.inquiry.request.include_usage,
-                summary=lambda: self._accounting.summary(ledger),
-            ):
-                yield payload
+            await self._poured(ledger, flight, relayed, sink)
+            # Only now: the last chunk, still held back, tells what it all came to.
+            await self._land(ledger, flight)
+            sink.write(relayed.last(lambda: self._accounting.summary(ledger)))
             ledger.status, ledger.error = 200, ""
         except SidecarError as fault:
             ledger.status, ledger.error = 200, type(fault).__name__
             raise
+
+    async def _poured(
+        self, ledger: Ledger, flight: Flight, relayed: streams.Relayed, sink: Sink
+    ) -> None:
+        """Write each chunk in the very call that brings it, until the flight has landed.
+
+        This coroutine itself is woken twice only: when the caller takes no more, which the flight
+        does not wait for, and at the end.
+        """
+        place, wake = 0, _Wake()
+
+        def pump() -> None:
+            nonlocal place
+            if not sink.is_full:
+                news = flight.told(place)
+                place += len(news)
+                if out := relayed.passed(news):
+                    sink.write(out)
+            if sink.is_full or flight.is_done:
+                wake.up()
+
+        with flight.watched(pump):
+            while True:
+                pump()
+                if sink.is_full:
+                    await sink.room()
+                elif flight.is_done:
+                    return
+                else:
+                    with ledger.inquiry.watch.hop("upstream"):
+                        await wake.wait()
 
     def whole(self, ledger: Ledger, body: bytes) -> Reply:
         """A whole answer in the shape that the caller wants."""
@@ -126,9 +168,23 @@ class Replies:
             include_usage=request.include_usage,
             summary=lambda: self._accounting.summary(ledger),
         )
-        return Reply(headers=headers, events=_each(payloads), close=close)
+        return Reply(headers=headers, pour=lambda sink: _all(payloads, sink), close=close)
 
 
-async def _each(payloads: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
-    for payload in payloads:
-        yield payload
+async def _all(payloads: Iterable[bytes], sink: Sink) -> None:
+    sink.write(list(payloads))
+
+
+class _Wake:
+    """Wakes one who waits; where nobody does, he who would looks before he begins to."""
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[None] | None = None
+
+    def up(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        self._future = asyncio.get_running_loop().create_future()
+        await self._future

@@ -7,7 +7,7 @@ held back; every word before it goes out at once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -26,28 +26,30 @@ def replayed(body: Mapping[str, Any], *, include_usage: bool, summary: Summary) 
     yield orjson.dumps({**last, "sidecar": summary()})
 
 
-async def relayed(
-    told: AsyncIterator[Told], *, include_usage: bool, summary: Summary
-) -> AsyncIterator[bytes]:
+class Relayed:
     """A stream as it comes; the usage chunk only if the caller asked for it."""
-    held: Told | None = None
-    async for latest in told:
-        if _is_usage(latest.chunk) and not include_usage:
-            continue
-        if held is not None:
-            yield held.data
-            held = latest
-        elif _finishes(latest.chunk):
-            held = latest
-        else:
-            yield latest.data
-    if held is not None:
-        yield orjson.dumps({**held.chunk, "sidecar": summary()})
 
+    def __init__(self, *, include_usage: bool) -> None:
+        self._include_usage = include_usage
+        self._held: bytes | None = None  # whatever may be the last, from the first end on
 
-def _is_usage(chunk: Mapping[str, Any]) -> bool:
-    return not chunk.get("choices") and chunk.get("usage") is not None
+    def passed(self, news: Iterable[Told]) -> list[bytes]:
+        """What goes out now."""
+        out = []
+        for told in news:
+            if told.kind == "usage" and not self._include_usage:
+                continue
+            if self._held is not None:
+                out.append(self._held)
+                self._held = told.data
+            elif told.kind == "end":
+                self._held = told.data
+            else:
+                out.append(told.data)
+        return out
 
-
-def _finishes(chunk: Mapping[str, Any]) -> bool:
-    return any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
+    def last(self, summary: Summary) -> list[bytes]:
+        """The last chunk, with what is known only now; nothing where none was held back."""
+        if self._held is None:
+            return []
+        return [orjson.dumps({**orjson.loads(self._held), "sidecar": summary()})]

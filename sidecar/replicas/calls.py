@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from router.pricing import Price, cost
 from sidecar import answer
@@ -26,7 +26,7 @@ from sidecar.providers.errors import (
 from sidecar.providers.wire import Call, Completion
 from sidecar.replicas.drill import Drill
 from sidecar.replicas.fleet import Replica
-from sidecar.replicas.relay import Publish, Told, relay
+from sidecar.replicas.relay import Kind, Publish, Told, Voice, relay
 
 UNCOUNTED: Final = Ticket(-1, is_trial=False)
 """Of no term, so that no breaker heeds it: a drill's."""
@@ -106,7 +106,7 @@ class Calls:
         upstream = replica.upstream
         if errand.drill is not None:
             upstream = errand.drill.applied(upstream)
-        publish, has_begun = errand.publish, False
+        publish = errand.publish
 
         def hear(*, whole: bool) -> None:
             if ticket is UNCOUNTED:
@@ -121,13 +121,14 @@ class Calls:
             hear(whole=True)
             return completion
         degraded = degraded_by(errand.attempts, errand.place, upstream.name, errand.entry)
+        voice: Voice | None = None
 
-        def tell(data: bytes, chunk: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-            nonlocal has_begun
-            if not has_begun:
-                has_begun = True
+        def tell(data: bytes, kind: Kind, headers: Mapping[str, str]) -> None:
+            nonlocal voice
+            if voice is None:
+                voice = Voice(errand.place, headers, degraded)
                 hear(whole=False)
-            publish(Told(data, chunk, errand.place, headers, degraded))
+            publish(Told(data, kind, voice))
 
         completion = await relay(upstream, errand.call, tell)
         replica.breaker.succeeded(ticket, self._clock())

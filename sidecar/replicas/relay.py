@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -21,28 +21,41 @@ from sidecar.outcome import Degraded
 from sidecar.providers.errors import StreamBroken, UpstreamTooSlow
 from sidecar.providers.wire import Call, Completion, Upstream
 
+Kind = Literal["words", "end", "usage"]
+"""What a chunk is for: `end` has a finish reason, `usage` what it cost and no choice."""
 
-class Told(NamedTuple):
-    """One chunk of a stream, as it came.
+
+class Voice(NamedTuple):
+    """Who says a stream.
 
     Attributes:
-        data: Its JSON.
-        chunk: The same, parsed.
-        place: The tier that says it.
-        headers: The vendor's headers that pass through, of the whole stream.
+        place: The tier.
+        headers: The vendor's headers that pass through.
         degraded: Who stands in for whom was to answer; see `outcome.degraded_by`.
     """
 
-    data: bytes
-    chunk: Mapping[str, Any]
     place: int
     headers: Mapping[str, str]
     degraded: Degraded = ""
 
 
+class Told(NamedTuple):
+    """One chunk of a stream, as it came: its JSON, and not a second time parsed.
+
+    Attributes:
+        data: Its JSON.
+        kind: What it is for.
+        voice: Who says it; the same for all chunks of a stream.
+    """
+
+    data: bytes
+    kind: Kind
+    voice: Voice
+
+
 Publish = Callable[[Told], None]
-Tell = Callable[[bytes, Mapping[str, Any], Mapping[str, str]], None]
-"""Takes a chunk's JSON, the same parsed, and the stream's headers."""
+Tell = Callable[[bytes, Kind, Mapping[str, str]], None]
+"""Takes a chunk's JSON, what it is for, and the stream's headers."""
 
 MAX_HELD: Final = 16
 """Chosen: vendors send one chunk without words, or two; more of them go out as they are."""
@@ -76,21 +89,42 @@ class _Relayed:
         self._headers = headers
         self._tell = tell
         self._assembler = answer.Assembler(upstream)
-        self._held: list[tuple[bytes, dict[str, Any]]] = []
+        self._held: list[tuple[bytes, Kind]] = []
         self._has_begun = False
 
     def take(self, data: bytes) -> None:
-        """Take one chunk: add it to the answer, and tell it once the first words are there."""
-        chunk = _taken(self._assembler, data, self._upstream)
+        """Take one chunk: add it to the answer, and tell it once the first words are there.
+
+        Raises:
+            UpstreamGarbled: It is no chunk.
+        """
+        kind, says = self._added(data)
         if self._has_begun:
-            self._tell(data, chunk, self._headers)
+            self._tell(data, kind, self._headers)
             return
-        self._held.append((data, chunk))
-        if _says(chunk) or len(self._held) >= MAX_HELD:
+        self._held.append((data, kind))
+        if says or len(self._held) >= MAX_HELD:
             self._has_begun = True
             for each in self._held:
                 self._tell(*each, self._headers)
             self._held.clear()
+
+    def _added(self, data: bytes) -> tuple[Kind, bool]:
+        """What the chunk is for, and whether something of the answer is in it, or its end."""
+        try:
+            chunk = orjson.loads(data)
+            if not isinstance(chunk, dict):
+                raise UpstreamGarbled(f"upstream {self._upstream} sent a chunk that is no object")
+            self._assembler.add(chunk)
+            kind = _kind(chunk)
+            return kind, self._has_begun or kind == "end" or _says(chunk)
+        except orjson.JSONDecodeError as fault:
+            told = f"upstream {self._upstream} sent a chunk that is no JSON"
+            raise UpstreamGarbled(told) from fault
+        except (AttributeError, TypeError, ValueError) as fault:
+            # JSON from a stranger may hold anything anywhere; what trips over it is no chunk.
+            told = f"upstream {self._upstream} sent a chunk of no known shape"
+            raise UpstreamGarbled(told) from fault
 
     def whole(self) -> dict[str, Any]:
         """The answer.
@@ -107,29 +141,22 @@ class _Relayed:
         return StreamBroken(f"upstream {self._upstream}: the stream broke: {fault}")
 
 
+def _kind(chunk: Mapping[str, Any]) -> Kind:
+    choices = chunk.get("choices")
+    if not choices:
+        return "usage" if chunk.get("usage") is not None else "words"
+    for choice in choices:
+        if choice.get("finish_reason"):
+            return "end"
+    return "words"
+
+
 def _says(chunk: Mapping[str, Any]) -> bool:
-    """Something of the answer is in it, or its end."""
+    """Something of the answer is in it."""
     return any(
-        choice.get("finish_reason")
-        or any(value for name, value in (choice.get("delta") or {}).items() if name != "role")
+        any(value for name, value in (choice.get("delta") or {}).items() if name != "role")
         for choice in chunk.get("choices") or ()
     )
-
-
-def _taken(assembler: answer.Assembler, data: bytes, upstream: str) -> dict[str, Any]:
-    """The chunk, parsed, and added to the answer."""
-    try:
-        chunk = orjson.loads(data)
-        if not isinstance(chunk, dict):
-            raise UpstreamGarbled(f"upstream {upstream} sent a chunk that is no object")
-        assembler.add(chunk)
-        _says(chunk)
-    except orjson.JSONDecodeError as fault:
-        raise UpstreamGarbled(f"upstream {upstream} sent a chunk that is no JSON") from fault
-    except (AttributeError, TypeError, ValueError) as fault:
-        # JSON from a stranger may hold anything anywhere; what trips over it is no chunk.
-        raise UpstreamGarbled(f"upstream {upstream} sent a chunk of no known shape") from fault
-    return chunk
 
 
 def _whole(assembler: answer.Assembler, upstream: str) -> dict[str, Any]:

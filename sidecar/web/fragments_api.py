@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from decimal import Decimal
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from sidecar.fragments import Fragments, FragmentsRequest, Resolved, assembled, 
 from sidecar.ledger import Inquiry
 from sidecar.options import parse_options
 from sidecar.pipeline import Pipeline
-from sidecar.replies import Reply
+from sidecar.replies import Reply, Sink
 from sidecar.stopwatch import Stopwatch
 from sidecar.template import Piece, Place
 from sidecar.web import sse
@@ -127,18 +127,16 @@ async def _streamed(
         await events.aclose()
         raise
     headers = {"x-sidecar-request-id": inquiry.request_id}
-    return await sse.send(
-        request, Reply(headers=headers, events=_after(first, events), close=lambda: None)
-    )
 
+    async def pour(sink: Sink) -> None:
+        async with aclosing(events):
+            sink.write([first])
+            await sink.room()
+            async for payload in events:
+                sink.write([payload])
+                await sink.room()
 
-async def _after(first: bytes, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    try:
-        yield first
-        async for payload in events:
-            yield payload
-    finally:
-        await events.aclose()
+    return await sse.send(request, Reply(headers=headers, pour=pour, close=lambda: None))
 
 
 async def _events(

@@ -108,7 +108,7 @@ class OpenAIApi:
 
     async def _answered(self, request: web.Request, reply: Reply) -> web.StreamResponse:
         try:
-            if reply.events is not None:
+            if reply.pour is not None:
                 return await sse.send(request, reply)
             response = web.Response(
                 body=reply.body, headers=reply.headers, content_type="application/json"

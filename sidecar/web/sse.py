@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -30,27 +29,58 @@ def event(payload: bytes) -> bytes:
     return b"data: " + payload + b"\n\n"
 
 
+def fault_event(fault: SidecarError) -> bytes:
+    """The last event of a stream that ends in `fault`.
+
+    Words were sent: the status cannot be taken back, so the stream ends as an error. The connection
+    stays: its head has said so, and who asks again at once would meet its end.
+    """
+    return event(orjson.dumps(error_body(fault)))
+
+
 async def send(request: web.Request, reply: Reply, budget_s: float = SEND_S) -> web.StreamResponse:
     """The reply's events, then `[DONE]`; or the fault as an event, and no `[DONE]`.
 
     Raises:
         ConnectionError: The caller left, or took nothing for `budget_s`.
     """
-    assert reply.events is not None  # noqa: S101 - called for streams only
+    assert reply.pour is not None  # noqa: S101 - called for streams only
     response = web.StreamResponse(headers={**reply.headers, **STREAM_HEADERS})
-
-    async def tell(data: bytes) -> None:
-        await taken(request, response.write(data), budget_s)
-
     await response.prepare(request)
+    sink = _Response(request, response, budget_s)
     try:
-        async with aclosing(reply.events) as events:
-            async for payload in events:
-                await tell(event(payload))
-        await tell(DONE)
+        await reply.pour(sink)
+        await sink.send(DONE)
     except SidecarError as fault:
-        # Words were sent: the status cannot be taken back, so the stream ends as an error.
-        # The connection stays: its head has said so, and who asks again at once would meet its end.
-        await tell(event(orjson.dumps(error_body(fault))))
+        await sink.send(fault_event(fault))
     await taken(request, response.write_eof(), budget_s)
     return response
+
+
+class _Response:
+    """Aiohttp's response as a sink: full after each write, until that was taken."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse, budget_s: float) -> None:
+        self._request = request
+        self._response = response
+        self._budget_s = budget_s
+        self._waiting: list[bytes] = []
+
+    @property
+    def is_full(self) -> bool:
+        """See `replies.Sink`."""
+        return bool(self._waiting)
+
+    def write(self, payloads: Sequence[bytes]) -> None:
+        """See `replies.Sink`."""
+        self._waiting.extend(map(event, payloads))
+
+    async def room(self) -> None:
+        """See `replies.Sink`."""
+        await self.send(b"")
+
+    async def send(self, last: bytes) -> None:
+        """What waits, and `last`; raises ConnectionError."""
+        data, self._waiting = b"".join([*self._waiting, last]), []
+        if data:
+            await taken(self._request, self._response.write(data), self._budget_s)

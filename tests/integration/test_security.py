@@ -9,7 +9,6 @@ import logging
 import re
 import resource
 import tomllib
-from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from aiohttp.test_utils import TestServer
 
 from sidecar.app import Sidecar, operator_routes
 from sidecar.config import load_config, parse_config
-from sidecar.replies import Reply
+from sidecar.replies import Reply, Sink
 from sidecar.telemetry.logs import JsonFormatter
 from sidecar.web import sse
 from sidecar.web.bodies import read_body
@@ -210,14 +209,15 @@ async def test_an_answer_that_is_not_read_is_given_up(*, is_stream: bool) -> Non
     """The handler ends and the connection with it, however much is still to be read."""
     ended, body = asyncio.Event(), b"x" * 16_000_000
 
-    async def words() -> AsyncGenerator[bytes, None]:
+    async def words(sink: Sink) -> None:
         for _ in range(100):
-            yield body[:160_000]
+            sink.write([body[:160_000]])
+            await sink.room()
 
     async def handler(request: web.Request) -> web.StreamResponse:
         try:
             if is_stream:
-                reply = Reply(headers={}, events=words(), close=ended.set)
+                reply = Reply(headers={}, pour=words, close=ended.set)
                 return await sse.send(request, reply, budget_s=0.1)
             response = web.Response(body=body)
             await response.prepare(request)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from sidecar.coalesce import Coalesce, Flight
-from sidecar.dispatch import Publish, Told
+from sidecar.dispatch import Publish, Told, Voice
 from sidecar.errors import ProviderError
 from sidecar.outcome import Outcome
 
@@ -36,7 +36,7 @@ class Climb:
 
 
 def told(number: int) -> Told:
-    return Told(b"%d" % number, {"choices": []}, 0, {})
+    return Told(b"%d" % number, "words", Voice(0, {}))
 
 
 async def heard(flight: Flight, who: object, *, leads: bool = False) -> Outcome:
@@ -119,7 +119,11 @@ async def test_a_stream_is_heard_from_its_beginning_whenever_one_comes() -> None
 
     async def listen() -> list[bytes]:
         with flight.heard_by(object(), leads=False):
-            return [chunk.data async for chunk in flight.told()]
+            heard = flight.told(0)
+            while not flight.is_done:
+                await flight.news()
+                heard += flight.told(len(heard))
+            return [chunk.data for chunk in heard]
 
     late = asyncio.create_task(listen())
     await asyncio.sleep(0)

@@ -229,8 +229,8 @@ async def test_a_stream_moves_on_until_its_first_words() -> None:
     bench = Bench(first, FakeUpstream("five", name="b"))
     answered = await bench.tier.ask(errand(publish=told.append))
     assert answered.attempt.upstream == "b"
-    assert {each.degraded for each in told} == {"upstream"}
-    assert "four" not in str([each.chunk for each in told])
+    assert {each.voice.degraded for each in told} == {"upstream"}
+    assert "four" not in str([each.data for each in told])
 
 
 async def test_a_stream_is_never_retried_after_its_first_words() -> None:
