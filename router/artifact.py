@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from router import features
 from router.classifier import Forest, LinearHeads
-from router.drift import BINS, Known
+from router.drift import BINS, EVEN, Known
 from router.errors import ArtifactError
 from router.value import moves
 
@@ -265,10 +265,12 @@ def _known(dim: int, tiers: int, arrays: Arrays) -> Known | None:
     known = Known(
         centroids=arrays["known_centroids"].astype(np.float32),
         similarity=arrays["known_similarity"],
+        shares=arrays.get("known_shares", np.array(EVEN, np.float32)),
         scores=arrays["known_scores"],
         gain=arrays["known_gain"],
     )
-    fits = known.centroids.shape[1:] == (dim,) and known.scores.shape == (tiers, BINS - 1)
+    fits = known.centroids.shape[1:] == (dim,) and known.shares.shape == (BINS,)
+    fits = fits and known.scores.shape == (tiers, BINS - 1)
     if not fits or known.gain.shape != (len(plans_above((), tiers)),):
         raise ArtifactError("what the artifact was fitted on does not fit its tiers")
     return known

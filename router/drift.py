@@ -6,7 +6,8 @@ was known. Beyond FOREIGN nothing like it was there to learn from.
 Of late, four kinds, each over a window and each with an alarm that is raised at one value and
 cleared at a lower one, so that it does not flutter:
 
-- `input`: strangeness, as a population stability index over tenths of the training rows;
+- `input`: strangeness, as a population stability index over tenths of the training rows, against
+  the latest of them;
 - `score`: the same of the chance that each tier is right, the tier that moved most;
 - `agreement`: how much less or more often two tiers agree than at first under this artifact. Not
   than in training: whoever is asked twice was chosen for it;
@@ -62,6 +63,8 @@ _LIMITS: Final[Mapping[Kind, tuple[float, float]]] = {
 
 Floats = NDArray[np.float32]
 
+EVEN: Final = (1.0 / BINS,) * BINS
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Known:
@@ -70,13 +73,16 @@ class Known:
     Attributes:
         centroids: (k, dim) float32, unit length: where its vectors lie.
         similarity: (101,) float32, falling: percentiles of each row's similarity to the nearest.
-        scores: (tiers, BINS - 1) float32, rising: tenths of the chance that each is right, before
-            any answer.
+        shares: (BINS,) float32: of the latest training rows those in each tenth of strangeness.
+            A tenth each, where they are like the others; what was learnt since they changed is not.
+        scores: (tiers, BINS - 1) float32, rising: tenths of the latest rows' chance that each tier
+            is right, before any answer.
         gain: (plans,) float64: the mean gain of each plan before any answer.
     """
 
     centroids: Floats
     similarity: Floats
+    shares: Floats
     scores: Floats
     gain: NDArray[np.float64]
 
@@ -102,10 +108,16 @@ class Standing:
     seen: int = 0
 
 
+def tenth_of(strangeness: float) -> int:
+    """In which tenth of the training rows it lies, 0 to BINS - 1."""
+    return min(BINS - 1, int(strangeness * BINS))
+
+
 @dataclass(slots=True)
 class _Tenths:
-    """Counts over a window of what should fall into each tenth alike."""
+    """Counts over a window of what should fall into each tenth by its share."""
 
+    shares: Sequence[float] = EVEN
     held: deque[int] = field(default_factory=deque)
     counts: list[int] = field(default_factory=lambda: [0] * BINS)
 
@@ -116,11 +128,12 @@ class _Tenths:
         self.counts[tenth] += 1
 
     def index(self) -> float:
-        seen, even = len(self.held), 1.0 / BINS
+        seen = len(self.held)
         if seen < LEAST:
             return 0.0
-        shares = [max(_EPSILON, count / seen) for count in self.counts]
-        return sum((share - even) * math.log(share / even) for share in shares)
+        pairs = zip((count / seen for count in self.counts), self.shares, strict=True)
+        both = ((max(_EPSILON, share), max(_EPSILON, before)) for share, before in pairs)
+        return sum((share - before) * math.log(share / before) for share, before in both)
 
 
 class Watch:
@@ -129,7 +142,7 @@ class Watch:
     def __init__(self, known: Known | None) -> None:
         """Without `known` only agreement and calibration are watched."""
         self._known = known
-        self._input = _Tenths()
+        self._input = _Tenths(EVEN if known is None else known.shares.tolist())
         self._scores = [_Tenths() for _ in (known.scores if known is not None else ())]
         self._first: list[bool] = []
         self._agreed: deque[bool] = deque(maxlen=WINDOW)
@@ -140,7 +153,7 @@ class Watch:
         """A request was decided; `right` by the artifact's own tiers."""
         if self._known is None or strangeness is None:
             return
-        self._input.add(min(BINS - 1, int(strangeness * BINS)))
+        self._input.add(tenth_of(strangeness))
         self._stands("input", self._input.index(), len(self._input.held))
         if len(right) == len(self._scores):
             for tenths, chance, limits in zip(self._scores, right, self._known.scores, strict=True):

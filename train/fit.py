@@ -33,7 +33,7 @@ from train.dataset import (
 )
 from train.errors import DataError
 from train.keys import add_key, find_cipher
-from train.known import known_arrays
+from train.known import known_arrays, latest_arrays
 from train.learn import Crossed, CrossedEstimator, learn, rowset
 from train.precisions import admitted
 from train.replay import Remembering, ladder_of, replay, tiers_of
@@ -186,6 +186,8 @@ def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
     if refit := relearn.find_refit(parent, head, known, vectors, args.seed, with_table):
         return refit
     arrays, metrics = shift.shifted(parent, known, vectors, seed=args.seed)
+    moved = Artifact.build(_manifest(head, arrays, metrics), arrays)
+    arrays |= latest_arrays(moved, known, vectors)
     return Artifact.build(_manifest(head, arrays, metrics), arrays)
 
 

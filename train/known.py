@@ -1,4 +1,8 @@
-"""The rows that an artifact was fitted on in, what it keeps of where they lay out."""
+"""The rows that an artifact was fitted on in, what it keeps of where they lay out.
+
+What is strange is told by all rows. What traffic is held against, to tell that it moves, is the
+latest of them: once a shift was learnt, more of the same is none.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,11 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.model_selection import KFold
 
-from router.artifact import plans_above
-from router.drift import BINS
+from router.artifact import Artifact, plans_above
+from router.drift import BINS, LEAST, WINDOW, tenth_of
+from router.estimate import ArtifactEstimator
+from router.tiers import Ladder, Tier
+from train.dataset import Example
 
 CENTROIDS: Final = 64
 """Measured: each of 17 domains of the train rows left out in turn, rows of it told from rows kept
@@ -28,22 +35,54 @@ def known_arrays(
     right: Mapping[int, Numbers],
     gain: Mapping[tuple[int, ...], Numbers],
     seed: int,
+    latest: int | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of `router.drift.Known`; chances and gains before any answer, cross-fitted."""
+    """The arrays of `router.drift.Known`; chances and gains before any answer, cross-fitted.
+
+    Traffic is held against the `latest` rows, if they come in the order of time; else against all.
+    """
     near = np.empty(len(vectors))
     for fitted_on, kept in KFold(FOLDS, shuffle=True, random_state=seed).split(vectors):
         near[kept] = (vectors[kept] @ _centroids(vectors[fitted_on], seed).T).max(axis=1)
-    tenths = np.linspace(0.0, 1.0, BINS + 1)[1:-1]
-    tiers = len(right)
+    nearer = np.argsort(np.argsort(-near)) / len(near)
+    late = slice(-latest if latest else None, None)
     return {
         "known_centroids": _centroids(vectors, seed).astype(np.float16),
         "known_similarity": np.quantile(near, np.linspace(1.0, 0.0, 101)).astype(np.float32),
-        "known_scores": _quantiles([right[place] for place in range(tiers)], tenths),
-        "known_gain": np.array([gain[plan].mean() for plan in plans_above((), tiers)]),
+        "known_shares": _shares(nearer[late]),
+        "known_scores": _tenths([right[place][late] for place in range(len(right))]),
+        "known_gain": np.array([gain[plan].mean() for plan in plans_above((), len(right))]),
     }
 
 
-def _quantiles(columns: Sequence[Numbers], at: Numbers) -> NDArray[np.float32]:
+def latest_arrays(
+    artifact: Artifact, examples: Sequence[Example], vectors: NDArray[np.float32]
+) -> dict[str, NDArray[Any]]:
+    """Those of an artifact whose odds were moved: what traffic is held against is the latest rows.
+
+    Nothing if they are too few to tell, or if the artifact knows not what it was fitted on.
+    """
+    examples, vectors = examples[-WINDOW:], vectors[-WINDOW:]
+    if artifact.known is None or len(examples) < LEAST:
+        return {}
+    ladder = Ladder([Tier(name=name, model=name) for name in artifact.tiers])
+    estimator = ArtifactEstimator(ladder, artifact)
+    estimates = [
+        estimator.estimate(example.task(vector, len(ladder), 0.5), {})
+        for example, vector in zip(examples, vectors, strict=True)
+    ]
+    right = np.array([estimate.right for estimate in estimates if estimate is not None])
+    strange = [artifact.known.strangeness(vector) for vector in vectors]
+    return {"known_shares": _shares(strange), "known_scores": _tenths(list(right.T))}
+
+
+def _shares(strange: Sequence[float] | Numbers) -> NDArray[np.float32]:
+    counts = np.bincount([tenth_of(float(each)) for each in strange], minlength=BINS)
+    return (counts / counts.sum()).astype(np.float32)
+
+
+def _tenths(columns: Sequence[Numbers]) -> NDArray[np.float32]:
+    at = np.linspace(0.0, 1.0, BINS + 1)[1:-1]
     return np.array([np.quantile(column, at) for column in columns], np.float32)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold
 
 from router.artifact import Artifact
+from router.drift import WINDOW
 from router.policy import Router, RouterConfig
 from router.tiers import Ladder
 from train import shift
@@ -76,7 +77,7 @@ def find_refit(  # noqa: PLR0917 - what a fit is made of
     some = [example for example, whole in zip(examples, is_whole, strict=True) if whole]
     ladder = ladder_of(some, parent.tiers)
     arrays, crossed = learn(rows, seed, config)
-    arrays |= known_arrays(vectors, crossed.right[()], crossed.gain[()], seed)
+    arrays |= known_arrays(vectors, crossed.right[()], crossed.gain[()], seed, latest=WINDOW)
     among = _only(crossed, is_whole)
     made = finish(head, arrays, among, some, ladder=ladder)
     areas = {
@@ -93,18 +94,20 @@ def find_refit(  # noqa: PLR0917 - what a fit is made of
 def merged(examples: Sequence[Example], vectors: Vectors) -> tuple[list[Example], Vectors]:
     """Each question once, with all that was ever answered to it: of a tier what is labelled, last.
 
-    A question that stood in two folds would be known to the fit that is held against it.
+    They stand in the order in which they were asked last. A question that stood in two folds would
+    be known to the fit that is held against it.
     """
     held: dict[str, Example] = {}
     row_of: dict[str, int] = {}
     for row, example in enumerate(examples):
-        known = held[example.query].answers if example.query in held else {}
+        known = held.pop(example.query).answers if example.query in held else {}
         fresh = {
             tier: told
             for tier, told in example.answers.items()
             if tier not in known or told.correct is not None
         }
         held[example.query] = replace(example, answers={**known, **fresh})
+        row_of.pop(example.query, None)
         row_of[example.query] = row
     return list(held.values()), vectors[list(row_of.values())]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.drift import KINDS, WINDOW, Known, Watch
+from router.drift import BINS, KINDS, WINDOW, Known, Watch
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(8, 32)).astype(np.float32)
@@ -27,6 +27,7 @@ def known() -> Known:
     return Known(
         centroids=CENTRES,
         similarity=np.quantile(similarity, np.linspace(1, 0, 101)).astype(np.float32),
+        shares=np.full(BINS, 1 / BINS, np.float32),
         scores=np.stack([TENTHS, TENTHS]),
         gain=np.zeros(3),
     )

@@ -152,9 +152,9 @@ def test_a_question_stands_in_one_fold_alone() -> None:
     second = Example(query="q", answers={"small": told("c", None), "large": told("d", 0.0)})
     other = Example(query="other", answers={"small": told("e", 1.0)})
     examples, vectors = merged([first, other, second], np.eye(3, dtype=np.float32))
-    assert [example.query for example in examples] == ["q", "other"]
-    assert {tier: told.text for tier, told in examples[0].answers.items()} == {
+    assert [example.query for example in examples] == ["other", "q"]
+    assert {tier: told.text for tier, told in examples[1].answers.items()} == {
         "small": "a",
         "large": "d",
     }
-    assert np.array_equal(vectors, np.eye(3)[[2, 1]])
+    assert np.array_equal(vectors, np.eye(3)[[1, 2]])
