@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from sidecar.traffic.record import (
     unpacked_vector,
 )
 from train.errors import DataError
+from train.rows import opened
 
 Vectors = NDArray[np.float32]
 
@@ -152,7 +152,7 @@ def read_tier3(paths: Sequence[Path]) -> list[Example]:
 def _tier3_file(path: Path) -> Iterator[Example]:
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with opened(path) as file:
             for number, line in enumerate(file, 1):  # noqa: B007 - the faults below name it
                 row = orjson.loads(line)
                 answers = {

@@ -78,7 +78,8 @@ def latest_arrays(
 
 def _shares(strange: Sequence[float] | Numbers) -> NDArray[np.float32]:
     counts = np.bincount([tenth_of(float(each)) for each in strange], minlength=BINS)
-    return (counts / counts.sum()).astype(np.float32)
+    shares: NDArray[np.float32] = (counts / counts.sum()).astype(np.float32)
+    return shares
 
 
 def _tenths(columns: Sequence[Numbers]) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from sidecar.tierwise import tierwise
 from train.asking import CONCURRENCY, Made, Tally, ask_all, done_ids
 from train.dataset import says_same
 from train.errors import AskingError, DataError
+from train.rows import opened
 
 HELP: Final = "fill in which answers are right: by gold, by agreement, or by a judge tier"
 
@@ -150,18 +151,19 @@ def labelled(row: Row, labels: Mapping[str, int], by: str) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSON Lines file.
+    """The rows of a JSON Lines file, `.gz` too.
 
     Raises:
         DataError: It cannot be read, or a line is no row; the line is named.
     """
     rows: list[Row] = []
     try:
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
-            row = orjson.loads(line)
-            if not isinstance(row, dict) or not {"id", "query", "answers"} <= row.keys():
-                raise DataError(f"{path}, line {number}: no row of answers")
-            rows.append(row)
+        with opened(path) as file:
+            for number, line in enumerate(file, 1):
+                row = orjson.loads(line)
+                if not isinstance(row, dict) or not {"id", "query", "answers"} <= row.keys():
+                    raise DataError(f"{path}, line {number}: no row of answers")
+                rows.append(row)
     except OSError as fault:
         raise DataError(f"{path} cannot be read: {fault.strerror or fault}") from fault
     except orjson.JSONDecodeError as fault:

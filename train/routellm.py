@@ -16,7 +16,6 @@ points. A random order has 0.5.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from router.signals import question_signals, read_answer, read_question
 from train.dataset import encode_texts, load_encoder
 from train.errors import DataError
 from train.fit import WORK
+from train.rows import opened
 
 HELP: Final = "RouteLLM's outcome files: APGR at a number of labels, beside words alone"
 NEAR: Final = 0.5
@@ -117,7 +117,7 @@ def gist(found: dict[str, Any]) -> str:
 
 def _read(path: Path) -> Outcomes:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with opened(path) as file:
             rows = [orjson.loads(line) for line in file]
         return Outcomes(
             [str(row["query"]) for row in rows],

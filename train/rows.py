@@ -1,13 +1,18 @@
-"""A packed file of JSON lines in, its rows out."""
+"""A file of JSON lines in, packed or not, its rows out."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from train.errors import DataError
+
+
+def opened(path: Path) -> IO[bytes]:
+    """For reading; unpacked, if it ends in `.gz`."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
