@@ -114,6 +114,7 @@ class Example:
         vector: (dim,) float32, if it came with the record.
         weight: One over the chance with which its entry tier was drawn, at most MAX_WEIGHT.
         artifact: Version of the artifact that routed and judged it; empty if none did.
+        at: When it was asked first, in seconds since the epoch; 0 if that is not known.
     """
 
     query: str
@@ -122,6 +123,7 @@ class Example:
     vector: NDArray[np.float32] | None = None
     weight: float = 1.0
     artifact: str = ""
+    at: float = 0.0
 
     @property
     def tokens_in(self) -> int:
@@ -291,6 +293,7 @@ def _labelled(heard: Heard, encoder_id: str) -> Example | None:
         vector=unpacked_vector(request.vector) if is_same else None,
         weight=weight if is_said else weight * AGREEMENT_WEIGHT,
         artifact=request.artifact,
+        at=request.at,
     )
 
 

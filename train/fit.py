@@ -182,10 +182,15 @@ def from_traffic(args: argparse.Namespace, encoder: TextEncoder) -> Artifact:
         "rows": len(known),
         "seed": args.seed,
         "parent": parent.version,
+        "until": max(example.at for example in known),
     }
     if refit := relearn.find_refit(parent, head, known, vectors, args.seed, with_table):
         return refit
-    arrays, metrics = shift.shifted(parent, known, vectors, seed=args.seed)
+    is_new = shift.is_unseen(parent, known)
+    fresh = [example for example, is_one in zip(known, is_new, strict=True) if is_one]
+    if not fresh:
+        raise DataError(f"nothing in {args.traffic} was said since {parent.version} learnt from it")
+    arrays, metrics = shift.shifted(parent, fresh, vectors[is_new], seed=args.seed)
     moved = Artifact.build(_manifest(head, arrays, metrics), arrays)
     arrays |= latest_arrays(moved, known, vectors)
     return Artifact.build(_manifest(head, arrays, metrics), arrays)

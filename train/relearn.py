@@ -3,8 +3,9 @@
 Two ways lead from a log to an artifact. A *shift* (`train.shift`) keeps the parent's heads and
 moves their odds: any number of labels will do, and no number mends heads that are wrong throughout.
 A *refit* (`train.learn`) grows all heads anew, for which some hundreds of questions must have
-been put to every tier. Both are held against each other on rows that neither was fitted on, and the
-parent is kept with its shift unless the refit's curve lies above: that is all the prior there is.
+been put to every tier. Both are held against each other on rows that neither was fitted on, the
+parent included, and the parent is kept with its shift unless the refit's curve lies above: that is
+all the prior there is.
 Rejected: to grow new trees upon the parent's. Each retrain would make the artifact slower.
 """
 
@@ -32,6 +33,10 @@ from train.trees import DEFAULT, TreesConfig
 
 LEAST_WHOLE: Final = 200
 """Chosen: questions put to every tier, below which five folds leave too little for a head."""
+
+LEAST_ASKED: Final = 100
+"""Chosen: of these such as the parent has not learnt from, below which the two cannot be told
+apart: a gate asks for as many."""
 
 POINTS: Final = tuple(np.linspace(0.0, 1.0, 13).tolist())
 """Chosen: points of quality at which the two are held against each other."""
@@ -72,7 +77,8 @@ def find_refit(  # noqa: PLR0917 - what a fit is made of
     examples, vectors = merged(examples, vectors)
     rows = rowset(examples, vectors, parent.tiers)
     is_whole = rows.is_whole
-    if is_whole.sum() < LEAST_WHOLE:
+    is_asked = is_whole & shift.is_unseen(parent, examples)
+    if is_whole.sum() < LEAST_WHOLE or is_asked.sum() < LEAST_ASKED:
         return None
     some = [example for example, whole in zip(examples, is_whole, strict=True) if whole]
     ladder = ladder_of(some, parent.tiers)
@@ -80,14 +86,14 @@ def find_refit(  # noqa: PLR0917 - what a fit is made of
     arrays |= known_arrays(vectors, crossed.right[()], crossed.gain[()], seed, latest=WINDOW)
     among = _only(crossed, is_whole)
     made = finish(head, arrays, among, some, ladder=ladder)
-    areas = {
-        "refit": _area([_crossed(made, among, some, vectors[is_whole], ladder)], some, ladder),
-        "shift": _area(_shifted(parent, examples, vectors, is_whole, ladder, seed), some, ladder),
-    }
+    asked = [example for example, is_one in zip(examples, is_asked, strict=True) if is_one]
+    refitted = _crossed(made, _only(crossed, is_asked), asked, vectors[is_asked], ladder)
+    moved = _shifted(parent, examples, vectors, is_asked, ladder, seed)
+    areas = {"refit": _area([refitted], asked, ladder), "shift": _area(moved, asked, ladder)}
     if areas["refit"] <= areas["shift"]:
         return None
     labels = np.isfinite(rows.labels).sum(axis=0).tolist()
-    told = {"whole_rows": len(some), "labels": labels, "area": areas}
+    told = {"whole_rows": len(some), "asked": len(asked), "labels": labels, "area": areas}
     return replace(made, manifest={**made.manifest, "refit": told})
 
 
@@ -100,13 +106,14 @@ def merged(examples: Sequence[Example], vectors: Vectors) -> tuple[list[Example]
     held: dict[str, Example] = {}
     row_of: dict[str, int] = {}
     for row, example in enumerate(examples):
-        known = held.pop(example.query).answers if example.query in held else {}
+        before = held.pop(example.query, None)
+        known, first = (before.answers, before.at) if before else ({}, example.at)
         fresh = {
             tier: told
             for tier, told in example.answers.items()
             if tier not in known or told.correct is not None
         }
-        held[example.query] = replace(example, answers={**known, **fresh})
+        held[example.query] = replace(example, answers={**known, **fresh}, at=first)
         row_of.pop(example.query, None)
         row_of[example.query] = row
     return list(held.values()), vectors[list(row_of.values())]
@@ -152,20 +159,21 @@ def _shifted(  # noqa: PLR0917 - as above
     parent: Artifact,
     examples: Sequence[Example],
     vectors: Vectors,
-    is_whole: NDArray[np.bool_],
+    is_asked: NDArray[np.bool_],
     ladder: Ladder,
     seed: int,
 ) -> list[Swept]:
-    """The parent with a shift that never saw the row, fold by fold."""
-    runs = []
-    for fitted_on, kept in KFold(FOLDS, shuffle=True, random_state=seed).split(vectors):
+    """The parent with a shift, neither of which saw the row, fold by fold."""
+    runs, unseen = [], np.flatnonzero(shift.is_unseen(parent, examples))
+    for into, out in KFold(FOLDS, shuffle=True, random_state=seed).split(unseen):
+        fitted_on, kept = unseen[into], unseen[out]
         told = [examples[row] for row in fitted_on]
         arrays, _ = shift.shifted(parent, told, vectors[fitted_on], seed=seed)
         moved = _blind(Artifact.build(parent.manifest, arrays))
         router = Router(ladder=ladder, artifact=moved, config=RouterConfig())
         assert router.estimator is not None, "it has an artifact"  # noqa: S101 - a bug of ours
         router.estimator = Remembering(router.estimator)
-        asked = kept[is_whole[kept]]
+        asked = kept[is_asked[kept]]
         runs.append(_swept(router, ladder, [examples[row] for row in asked], vectors[asked]))
     return runs
 

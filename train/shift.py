@@ -44,6 +44,16 @@ def keep_known(examples: Sequence[Example], tiers: Sequence[str]) -> list[Exampl
     return [e for e in known if any(a.correct is not None for a in e.answers.values())]
 
 
+def is_unseen(parent: Artifact, examples: Sequence[Example]) -> NDArray[np.bool_]:
+    """(n,) they were asked after all that the parent learnt from the log, if it did from one.
+
+    Of what it has seen it tells more than of anything else, and what it learnt there is not to be
+    learnt twice.
+    """
+    until = float(parent.manifest.get("until", -np.inf))
+    return np.array([example.at > until for example in examples], bool)
+
+
 def shifted(
     parent: Artifact, examples: Sequence[Example], vectors: Vectors, *, seed: int
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -251,6 +251,25 @@ def test_labels_from_traffic_shift_the_parent_by_their_number(
     assert len({round(chance[2], 9) for chance in chances}) == 1
 
 
+def test_what_was_learnt_from_a_log_is_not_learnt_twice(
+    fitted: Path, tmp_path: Path, encoder: TextEncoder
+) -> None:
+    """A child of the same log finds nothing there; it learns of what came since, and that alone."""
+    log = _traffic(tmp_path / "log", encoder, 40, score=0.0)
+    from_traffic(_args(traffic=log, parent=fitted, work=tmp_path), encoder).save(tmp_path / "child")
+    again = _args(traffic=log, parent=tmp_path / "child", work=tmp_path)
+    with pytest.raises(DataError, match="was said since"):
+        from_traffic(again, encoder)
+    later = [replace(_request(f"l{n}", f"Another, {n}?", encoder), at=9.0) for n in range(20)]
+    said = [FeedbackRecord(request_id=f"l{n}", at=10, tenant="t", score=1.0) for n in range(20)]
+    _write_log(tmp_path / "more", [*later, *said])
+    for file in (tmp_path / "more").iterdir():
+        file.rename(log / f"later-{file.name}")
+    grandchild = from_traffic(again, encoder)
+    told = grandchild.manifest["metrics"]["small"]["labels"]
+    assert 0 < told <= 20
+
+
 def test_answers_judged_as_good_as_they_are_shift_nothing(
     fitted: Path, encoder: TextEncoder
 ) -> None:

@@ -131,6 +131,31 @@ def test_a_good_parent_is_kept(rows: tuple[list[Example], Vectors]) -> None:
     assert find_refit(parent, HEAD, log, vectors[:300], 0, with_table, QUICK) is None
 
 
+def test_a_parent_is_not_held_against_what_it_learnt_from(
+    rows: tuple[list[Example], Vectors],
+) -> None:
+    """The world turned round since: what it has seen would speak for it.
+
+    Where so few rows came since that nothing can be told, it is kept.
+    """
+    examples, vectors = rows
+    parent = _artifact(examples[:250], vectors[:250], DEFAULT)
+    parent = replace(parent, manifest={**parent.manifest, "until": 10.0})
+    seen = [replace(example, at=5.0) for example in examples[:250]]
+    since = [replace(example, at=20.0) for example in _inverted(examples[250:])]
+    few = slice(0, 250 + 99)
+    log = [*seen, *since]
+    refit = find_refit(parent, HEAD, log, vectors, 0, with_table, QUICK)
+    assert refit is not None
+    assert refit.manifest["refit"]["asked"] == 150
+    assert find_refit(parent, HEAD, log[few], vectors[few], 0, with_table, QUICK) is None
+    blind = replace(parent, manifest={**parent.manifest, "until": 0.0})
+    flattered = find_refit(blind, HEAD, log, vectors, 0, with_table, QUICK)
+    assert flattered is not None
+    areas = [each.manifest["refit"]["area"]["shift"] for each in (refit, flattered)]
+    assert areas[1] > areas[0] + 0.02
+
+
 def test_too_few_whole_rows_tell_nothing_of_sets(
     rows: tuple[list[Example], Vectors], poor: Artifact
 ) -> None:
@@ -148,8 +173,8 @@ def test_a_question_stands_in_one_fold_alone() -> None:
     def told(text: str, correct: float | None) -> Answered:
         return Answered(text=text, tokens_in=1, tokens_out=1, cost_usd=0.0, correct=correct)
 
-    first = Example(query="q", answers={"small": told("a", 1.0), "large": told("b", None)})
-    second = Example(query="q", answers={"small": told("c", None), "large": told("d", 0.0)})
+    first = Example(query="q", answers={"small": told("a", 1.0), "large": told("b", None)}, at=1.0)
+    second = replace(first, answers={"small": told("c", None), "large": told("d", 0.0)}, at=2.0)
     other = Example(query="other", answers={"small": told("e", 1.0)})
     examples, vectors = merged([first, other, second], np.eye(3, dtype=np.float32))
     assert [example.query for example in examples] == ["other", "q"]
@@ -157,4 +182,5 @@ def test_a_question_stands_in_one_fold_alone() -> None:
         "small": "a",
         "large": "d",
     }
+    assert examples[1].at == 1.0, "the parent may have learnt from it then"
     assert np.array_equal(vectors, np.eye(3)[[1, 2]])
