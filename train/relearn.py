@@ -5,7 +5,8 @@ moves their odds: any number of labels will do, and no number mends heads that a
 A *refit* (`train.learn`) grows all heads anew, for which some hundreds of questions must have
 been put to every tier. Both are held against each other on rows that neither was fitted on, the
 parent included, and the parent is kept with its shift unless the refit's curve lies above: that is
-all the prior there is.
+all the prior there is. A parent that was itself a refit from this log, which still holds all that
+it grew from, has none: it is grown anew with what came since, and the gate has the word.
 Rejected: to grow new trees upon the parent's. Each retrain would make the artifact slower.
 """
 
@@ -78,7 +79,8 @@ def find_refit(  # noqa: PLR0917 - what a fit is made of
     rows = rowset(examples, vectors, parent.tiers)
     is_whole = rows.is_whole
     is_asked = is_whole & shift.is_unseen(parent, examples)
-    if is_whole.sum() < LEAST_WHOLE or is_asked.sum() < LEAST_ASKED:
+    is_more_of_it = _grew_from(parent) <= (is_whole & ~is_asked).sum()
+    if is_whole.sum() < LEAST_WHOLE or not (is_more_of_it or is_asked.sum() >= LEAST_ASKED):
         return None
     some = [example for example, whole in zip(examples, is_whole, strict=True) if whole]
     ladder = ladder_of(some, parent.tiers)
@@ -86,15 +88,25 @@ def find_refit(  # noqa: PLR0917 - what a fit is made of
     arrays |= known_arrays(vectors, crossed.right[()], crossed.gain[()], seed, latest=WINDOW)
     among = _only(crossed, is_whole)
     made = finish(head, arrays, among, some, ladder=ladder)
-    asked = [example for example, is_one in zip(examples, is_asked, strict=True) if is_one]
-    refitted = _crossed(made, _only(crossed, is_asked), asked, vectors[is_asked], ladder)
-    moved = _shifted(parent, examples, vectors, is_asked, ladder, seed)
-    areas = {"refit": _area([refitted], asked, ladder), "shift": _area(moved, asked, ladder)}
-    if areas["refit"] <= areas["shift"]:
-        return None
     labels = np.isfinite(rows.labels).sum(axis=0).tolist()
-    told = {"whole_rows": len(some), "asked": len(asked), "labels": labels, "area": areas}
+    told: dict[str, Any] = {"whole_rows": len(some), "asked": int(is_asked.sum()), "labels": labels}
+    if not is_more_of_it:
+        asked = [example for example, is_one in zip(examples, is_asked, strict=True) if is_one]
+        refitted = _crossed(made, _only(crossed, is_asked), asked, vectors[is_asked], ladder)
+        moved = _shifted(parent, examples, vectors, is_asked, ladder, seed)
+        told["area"] = {
+            "refit": _area([refitted], asked, ladder),
+            "shift": _area(moved, asked, ladder),
+        }
+        if told["area"]["refit"] <= told["area"]["shift"]:
+            return None
     return replace(made, manifest={**made.manifest, "refit": told})
+
+
+def _grew_from(parent: Artifact) -> float:
+    """How many whole rows of a log; without end, if it is no refit."""
+    refit = parent.manifest.get("refit")
+    return float(refit["whole_rows"]) if refit and "until" in parent.manifest else np.inf
 
 
 def merged(examples: Sequence[Example], vectors: Vectors) -> tuple[list[Example], Vectors]:

@@ -32,6 +32,7 @@ the constant as if 16 balanced labels had said "as the parent says"; a direction
 move the log-odds by about 1. The signals get no weight: they have no bounds, and a question unlike
 the labelled ones would be carried far away."""
 ROUNDS: Final = 12
+HALVINGS: Final = 12
 FOLDS: Final = 5
 
 
@@ -70,28 +71,41 @@ def shifted(
         label = np.array([_label(examples[i], tier) for i in told], float)
         weight = np.array([examples[i].weight for i in told])
         x, offset = rows[told], prior[told, place]
-        term = fit_shift(x, offset, label, weight)
-        arrays["shift_bias"][place] += term[-1]
-        arrays["shift_weights"][:dim, place] += term[:-1]
-        metrics[tier] = {"labels": len(told), **_kept_apart(x, offset, label, weight, seed)}
+        apart = _kept_apart(x, offset, label, weight, seed)
+        # Where it says less of labels kept apart than the parent does, nothing is to be moved.
+        is_moved = apart.get("log_loss_shifted", -np.inf) < apart["log_loss_parent"]
+        if is_moved:
+            term = fit_shift(x, offset, label, weight)
+            arrays["shift_bias"][place] += term[-1]
+            arrays["shift_weights"][:dim, place] += term[:-1]
+        metrics[tier] = {"labels": len(told), "moved": is_moved, **apart}
     return arrays, metrics
 
 
 def fit_shift(x: Numbers, offset: Numbers, label: Numbers, weight: Numbers) -> Numbers:
     """(columns + 1,) weights and constant, most likely given the labels and the prior at zero.
 
-    Newton's steps on the penalised log-likelihood; `label` may lie between 0 and 1.
+    Newton's steps on the penalised log-likelihood, each halved until it does not lead downhill:
+    from odds far off a whole one leads to where the likelihood is flat. `label` may lie between 0
+    and 1.
     """
     wide = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     prior = np.append(np.full(x.shape[1], WEIGHT_PRIOR), BIAS_PRIOR)
     # Weights tell whom to believe more, not that there were more labels.
     weight = weight / weight.mean()
+
+    def worth(term: Numbers) -> float:
+        odds = offset + wide @ term
+        return float(weight @ (label * odds - np.logaddexp(0.0, odds)) - prior @ term**2 / 2.0)
+
     term = np.zeros(wide.shape[1])
     for _ in range(ROUNDS):
         chance = 1.0 / (1.0 + np.exp(-np.clip(offset + wide @ term, -30, 30)))
         slope = wide.T @ (weight * (label - chance)) - prior * term
         curve = (wide * (weight * chance * (1 - chance))[:, None]).T @ wide + np.diag(prior)
-        term = term + np.linalg.solve(curve, slope)
+        step, before = np.linalg.solve(curve, slope), worth(term)
+        steps = (term + step / 2**halved for halved in range(HALVINGS))
+        term = next((each for each in steps if worth(each) >= before), term)
     return term
 
 

@@ -156,6 +156,23 @@ def test_a_parent_is_not_held_against_what_it_learnt_from(
     assert areas[1] > areas[0] + 0.02
 
 
+def test_a_refit_grows_with_its_log(rows: tuple[list[Example], Vectors]) -> None:
+    """Of all that it grew from, and a little more, it is grown anew: the gate has the word.
+
+    Where the log no longer holds all of that, it has to be bettered on what came since.
+    """
+    examples, vectors = rows
+    parent = _artifact(examples[:300], vectors[:300], DEFAULT)
+    grown = {"until": 10.0, "refit": {"whole_rows": 300}}
+    parent = replace(parent, manifest={**parent.manifest, **grown})
+    log = [replace(each, at=5.0 if row < 300 else 20.0) for row, each in enumerate(examples[:320])]
+    refit = find_refit(parent, HEAD, log, vectors[:320], 0, with_table, QUICK)
+    assert refit is not None
+    assert refit.manifest["refit"]["asked"] == 20
+    assert "area" not in refit.manifest["refit"]
+    assert find_refit(parent, HEAD, log[1:], vectors[1:320], 0, with_table, QUICK) is None
+
+
 def test_too_few_whole_rows_tell_nothing_of_sets(
     rows: tuple[list[Example], Vectors], poor: Artifact
 ) -> None:
