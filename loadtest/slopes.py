@@ -36,7 +36,7 @@ def slope_per_hour(at_s: Sequence[float], values: Sequence[float]) -> Slope:
     Source: B. Schmeiser, Batch Size Effects in the Analysis of Simulation Output, Operations
     Research 30 (1982), 556-568: ten to thirty batches.
     """
-    if len(values) < 2 * BATCHES:
+    if len(values) < BATCHES:
         return Slope(math.nan, math.nan, math.nan)
     hours = [second / 3_600 for second in _means(at_s)]
     means = _means(values)
