@@ -21,6 +21,9 @@ _PIECE_CHARACTERS: Final = 24
 """Chosen: about six tokens a chunk. A replayed stream is written in one go, so that the size only
 decides how many times the caller's loop turns."""
 
+_MAX_PIECES: Final = 1_000
+"""Chosen: an answer of 24,000 characters. A longer one has longer pieces: at six tokens each, a
+megabyte would be forty thousand objects, for each of its callers."""
 
 MAX_GROWING: Final = 128
 """Chosen: tool calls of one answer that may be told side by side; OpenAI allows as many tools."""
@@ -89,8 +92,9 @@ def replayed_body(kept: bytes, answer_id: str, created_at: int) -> bytes:
 
 def pieces(text: str) -> Iterator[str]:
     """`text` cut into what a stream's chunks carry; joined again it is `text`."""
-    for start in range(0, len(text), _PIECE_CHARACTERS):
-        yield text[start : start + _PIECE_CHARACTERS]
+    size = max(_PIECE_CHARACTERS, -(-len(text) // _MAX_PIECES))
+    for start in range(0, len(text), size):
+        yield text[start : start + size]
 
 
 def chunks(body: Mapping[str, Any], *, include_usage: bool) -> Iterator[dict[str, Any]]:

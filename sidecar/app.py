@@ -191,6 +191,7 @@ async def _open_data_plane(
         config.server.host,
         config.server.port,
         max_connections=room_for_connections(config.server.max_connections),
+        send_s=config.server.send_timeout_s,
         givens=givens,
     )
     port = await door.open()
@@ -221,12 +222,14 @@ def data_plane(
         pipeline=sidecar.pipeline,
         admission=lasting.admission,
         request_timeout_s=config.server.request_timeout_s,
+        send_s=config.server.send_timeout_s,
         drills=drills,
     )
     openai_api = OpenAIApi(
         pipeline=sidecar.pipeline,
         admission=lasting.admission,
         request_timeout_s=config.server.request_timeout_s,
+        send_s=config.server.send_timeout_s,
         drills=drills,
         givens=givens,
     )

@@ -87,6 +87,7 @@ class Fronts:
                 plane=str(self._folder / "plane"),
                 control=str(self._folder / "control"),
                 max_connections=max(1, self._config.max_connections // self._config.workers),
+                send_timeout_s=self._config.send_timeout_s,
                 drain_s=self._config.drain_s,
                 log_level=log_level,
             ),

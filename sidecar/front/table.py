@@ -10,14 +10,18 @@ lock. A reader that comes while its record is overwritten copies something that 
 Rule 1: a slot is written after its record, and emptied before its record is overwritten.
 Rule 2: a record counts in its own generation alone: one number more, and all of them are gone.
 Rule 3: while the table is shut nothing is found in it.
+Rule 4: nobody but the owner can write, and nobody can make it shorter: fronts read what strangers
+        send, and one that was talked into something must not answer in the others' place.
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
@@ -40,6 +44,10 @@ MAX_RECORD_BYTES: Final = 64 * 1024
 _HEAD: Final = Struct("<QQ")  # generation, 1 if open
 _SLOT: Final = Struct("<16sII")  # key, where its record begins, how long it is
 _RECORD: Final = Struct("<16sQQdI")  # key, generation, number, expires at, checksum of the rest
+_SEAL_FUTURE_WRITE: Final = 0x10
+"""Source: Linux's uapi/linux/fcntl.h, F_SEAL_FUTURE_WRITE, since 5.1: mappings that are there stay
+writable, and no new one is; Python's `fcntl` names it from 3.13 on."""
+
 _NO_KEY: Final = bytes(KEY_BYTES)
 
 _SLOTS_AT: Final = 64
@@ -62,8 +70,9 @@ class Found:
 
 def created() -> int:
     """A file handle of memory for one table; it has no name, and ends with who holds it."""
-    handle = os.memfd_create("sidecar-front")
+    handle = os.memfd_create("sidecar-front", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(handle, SIZE)
+    fcntl.fcntl(handle, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
     return handle
 
 
@@ -118,6 +127,8 @@ class Table:
     def __init__(self, handle: int, on_gone: Callable[[int], None] = lambda _: None) -> None:
         """`on_gone` hears the number of each record that is not found any more."""
         self._memory = mmap.mmap(handle, SIZE)
+        with suppress(OSError):  # a kernel that does not know it
+            fcntl.fcntl(handle, fcntl.F_ADD_SEALS, _SEAL_FUTURE_WRITE)
         self._on_gone = on_gone
         self._placed: OrderedDict[int, _Placed] = OrderedDict()  # by number: in the ring's order
         self._head = _ARENA_AT

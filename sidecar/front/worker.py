@@ -55,6 +55,7 @@ class FrontConfig:
         plane: The Unix socket to which requests are relayed.
         control: The one to which it tells what it served.
         max_connections: Its share of the callers' connections.
+        send_timeout_s: How long what was sent may lie untaken.
         drain_s: Time that requests in flight get on SIGTERM.
         log_level: As the owner's.
     """
@@ -65,6 +66,7 @@ class FrontConfig:
     plane: str
     control: str
     max_connections: int
+    send_timeout_s: float
     drain_s: float
     log_level: Literal["debug", "info", "warning", "error"]
 
@@ -200,7 +202,8 @@ async def serve(config: FrontConfig, logger: logging.Logger) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(sys.stdin.fileno(), stop.set)  # nothing more is said there: it is the end
-    reader, relay, teller = Reader(config.table), Relay(config.plane), Teller(config.control)
+    reader, teller = Reader(config.table), Teller(config.control)
+    relay = Relay(config.plane, config.send_timeout_s)
     secret = bytes.fromhex(config.secret)
     front, shown = Front(relay, teller, secret), Shown(reader, teller, secret)
     app = web.Application(middlewares=[errors_told(logger), double_talk_refused, pages_kept_out])
@@ -209,6 +212,7 @@ async def serve(config: FrontConfig, logger: logging.Logger) -> None:
         app,
         socket.socket(fileno=config.listener),
         max_connections=room_for_connections(config.max_connections),
+        send_s=config.send_timeout_s,
         givens=shown,
     )
     await door.open()

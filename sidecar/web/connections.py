@@ -2,8 +2,10 @@
 
 Rule 1: so many connections stand at once; one more hears 503 and is closed. Handles are the
         process's, and the cache's file, the log and every upstream need some too.
-Rule 2: what was sent and is not taken ends the connection after `SEND_S`: a caller who asks and
-        never reads would hold his place and his answer for as long as he likes.
+Rule 2: what was sent and is not taken ends the connection after a while (`SEND_S`): a caller who
+        asks and never reads would hold his place and his answer for as long as he likes.
+Rule 3: a long answer goes piece by piece, the next one when the last one was taken: so whoever
+        reads, however slowly, reads to the end.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -23,6 +25,9 @@ from sidecar.web.middleware import error_body
 
 SEND_S: Final = 60.0
 """Source: nginx's `send_timeout`, by default: between two writes that the client takes."""
+
+PIECE_BYTES: Final = 64 * 1024
+"""Source: asyncio's default high-water mark of a transport: a write of more has to wait anyway."""
 
 MAX_HANDLES: Final = 65_536
 """Chosen: more than connections to both sides and files of one process ever come to."""
@@ -40,12 +45,17 @@ class BoundedSite(web.BaseSite):
         at: tuple[str, int] | socket.socket,
         max_connections: int,
         make: Callable[[Any], asyncio.BaseProtocol] | None = None,
+        send_s: float = SEND_S,
     ) -> None:
-        """`make` makes a connection of the server; None has the server make it."""
+        """`make` makes a connection of the server; None has the server make it.
+
+        `send_s` is how long what was sent may lie untaken.
+        """
         super().__init__(runner, backlog=1024)
         self._at = at
         self._most = max_connections
         self._make = make
+        self._send_s = send_s
 
     @property
     def name(self) -> str:
@@ -61,7 +71,7 @@ class BoundedSite(web.BaseSite):
         else:
             self._server = await create(self._admitted, *self._at, backlog=backlog)
         for listener in self._server.sockets:
-            _give_up_the_unread(listener)
+            _give_up_the_unread(listener, self._send_s)
 
     def _admitted(self) -> asyncio.BaseProtocol:
         server = self._runner.server
@@ -71,14 +81,14 @@ class BoundedSite(web.BaseSite):
         return _TurnedAway()
 
 
-def _give_up_the_unread(listener: socket.socket) -> None:
+def _give_up_the_unread(listener: socket.socket, send_s: float) -> None:
     """Have the kernel end connections whose peer takes nothing; those accepted inherit it.
 
     It also ends those that were closed here with bytes on their way, which no timer of ours sees.
     Source: tcp(7), TCP_USER_TIMEOUT. Where there is none, `taken` holds alone.
     """
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SEND_S * 1e3))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(send_s * 1e3))
 
 
 async def taken(request: web.Request, sending: Awaitable[None], budget_s: float = SEND_S) -> None:
@@ -94,6 +104,40 @@ async def taken(request: web.Request, sending: Awaitable[None], budget_s: float 
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionAbortedError("the caller did not take what he asked for") from fault
+
+
+async def send_whole(
+    request: web.Request, headers: Mapping[str, str], body: bytes, budget_s: float = SEND_S
+) -> web.StreamResponse:
+    """Answer `request` with the JSON `body`; each piece of it has `budget_s` to be taken.
+
+    Raises:
+        ConnectionError: He left, or took nothing for so long.
+    """
+    if len(body) <= PIECE_BYTES:
+        short = web.Response(body=body, headers=headers, content_type="application/json")
+        await short.prepare(request)
+        await taken(request, short.write_eof(), budget_s)
+        return short
+    response = web.StreamResponse(headers=headers)
+    response.content_type, response.content_length = "application/json", len(body)
+    await response.prepare(request)
+    await send_pieces(request, response, body, budget_s)
+    await taken(request, response.write_eof(), budget_s)
+    return response
+
+
+async def send_pieces(
+    request: web.Request, response: web.StreamResponse, data: bytes, budget_s: float
+) -> None:
+    """Write `data`, of any length; each piece of it has `budget_s` to be taken.
+
+    Raises:
+        ConnectionError: He left, or took nothing for so long.
+    """
+    for begin in range(0, len(data), PIECE_BYTES):
+        piece = memoryview(data)[begin : begin + PIECE_BYTES] if len(data) > PIECE_BYTES else data
+        await taken(request, response.write(piece), budget_s)
 
 
 class _TurnedAway(asyncio.Protocol):

@@ -29,9 +29,10 @@ from sidecar.stopwatch import Stopwatch
 from sidecar.template import Piece, Place
 from sidecar.web import sse
 from sidecar.web.bodies import parse_object, read_body
+from sidecar.web.connections import SEND_S, send_whole
 from sidecar.web.drills import Drills
 from sidecar.web.heads import fresh_request_id
-from sidecar.web.middleware import REQUEST_ID, error_body, json_response
+from sidecar.web.middleware import REQUEST_ID, error_body
 
 OBJECT: Final = "fragments"
 _TOLD: Final = ("cache", "tier", "model", "similarity")
@@ -48,11 +49,14 @@ class FragmentsApi:
         admission: Admission,
         request_timeout_s: float,
         drills: Drills,
+        send_s: float = SEND_S,
     ) -> None:
+        """`send_s` is how long what is sent may lie untaken."""
         self._pipeline = pipeline
         self._admission = admission
         self._request_timeout_s = request_timeout_s
         self._drills = drills
+        self._send_s = send_s
 
     def routes(self) -> list[web.RouteDef]:
         """Where the handler stands."""
@@ -86,10 +90,11 @@ class FragmentsApi:
         )
         fragments = Fragments(asked, whole, serve=self._pipeline().serve, place=self._place)
         if asked.stream:
-            return await _streamed(request, asked, fragments, whole)
-        response = await _whole(asked, fragments, whole)
-        response.headers.update(self._admission.rate_headers(caller, whole.user))
-        return response
+            return await _streamed(request, asked, fragments, whole, self._send_s)
+        body = await _whole(asked, fragments, whole)
+        limits = self._admission.rate_headers(caller, whole.user)
+        headers = {**_headers(body["sidecar"]), **limits}
+        return await send_whole(request, headers, orjson.dumps(body), self._send_s)
 
     @asynccontextmanager
     async def _place(self, inquiry: Inquiry) -> AsyncIterator[None]:
@@ -100,24 +105,26 @@ class FragmentsApi:
             yield
 
 
-async def _whole(asked: FragmentsRequest, fragments: Fragments, inquiry: Inquiry) -> web.Response:
+async def _whole(asked: FragmentsRequest, fragments: Fragments, inquiry: Inquiry) -> dict[str, Any]:
     async with fragments:
         with inquiry.watch.hop("upstream"):
             resolved = await fragments.all()
     content = assembled(asked.pieces, {name: one.content for name, one in resolved.items()})
-    account = _account(resolved, inquiry)
-    body = {
+    return {
         "id": inquiry.request_id,
         "object": OBJECT,
         "created": int(inquiry.received_at),
         "content": content,
-        **account,
+        **_account(resolved, inquiry),
     }
-    return json_response(body, headers=_headers(account["sidecar"]))
 
 
 async def _streamed(
-    request: web.Request, asked: FragmentsRequest, fragments: Fragments, inquiry: Inquiry
+    request: web.Request,
+    asked: FragmentsRequest,
+    fragments: Fragments,
+    inquiry: Inquiry,
+    send_s: float,
 ) -> web.StreamResponse:
     events = _events(asked.pieces, fragments, inquiry)
     try:
@@ -136,7 +143,7 @@ async def _streamed(
                 sink.write([payload])
                 await sink.room()
 
-    return await sse.send(request, Reply(headers=headers, pour=pour, close=lambda: None))
+    return await sse.send(request, Reply(headers=headers, pour=pour, close=lambda: None), send_s)
 
 
 async def _events(

@@ -22,6 +22,7 @@ from sidecar.again import Again, weight_bytes
 from sidecar.ledger import Ledger
 from sidecar.pipeline import Pipeline
 from sidecar.stopwatch import Stopwatch
+from sidecar.web.connections import PIECE_BYTES
 from sidecar.web.heads import MAX_ASKED_BYTES, Heads, fresh_request_id, request_key
 from sidecar.web.sse import DONE, event
 from sidecar.web.wire import fixed_head, whole
@@ -70,13 +71,14 @@ class Givens:
 
     def keep(self, headers: Mapping[str, str], body: bytes, ledger: Ledger) -> None:
         """`ledger`'s hit is being given to the request with these headers and this body."""
-        if len(body) > MAX_ASKED_BYTES:
+        assert ledger.hit is not None  # noqa: S101 - it was a hit
+        # A longer answer goes piece by piece, as it is taken: not all of it to whoever never reads.
+        if len(body) > MAX_ASKED_BYTES or len(ledger.hit.entry.body) > PIECE_BYTES:
             return
         key = request_key(headers, body, self.heads.secret)
         self._drop(key)
         pipeline = self._pipeline()
         again = pipeline.again_of(ledger)
-        assert ledger.hit is not None  # noqa: S101 - it was a hit
         is_stream = ledger.inquiry.request.stream
         head = fixed_head(pipeline.accounting.headers(ledger), is_stream=is_stream)
         events = _events(pipeline, ledger) if is_stream else None

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from sidecar.errors import ConfigError
-from sidecar.web.connections import BoundedSite
+from sidecar.web.connections import SEND_S, BoundedSite
 from sidecar.web.quick import Known, quick
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ _POSITIVE: Final = (
     "max_body_bytes",
     "request_timeout_s",
     "drain_s",
+    "send_timeout_s",
 )
 
 
@@ -58,6 +59,7 @@ class ServerConfig:
         max_body_bytes: Longest request body.
         max_bodies_bytes: Of all long ones that are inside together; one more is a 429.
         request_timeout_s: A request's deadline where the caller sets none, and the longest he may.
+        send_timeout_s: How long what was sent may lie untaken before the connection is ended.
         drain_s: Time that requests in flight get on SIGTERM.
         workers: Processes that share the port; more than one needs Linux, see `sidecar.front`.
         state_dir: Folder of what the operator switched; empty is beside the cache's file, or the
@@ -83,6 +85,7 @@ class ServerConfig:
     # Chosen: sixteen of the longest, or hundreds with a picture each; parsed they take some more.
     max_bodies_bytes: int = 256 * 1024 * 1024
     request_timeout_s: float = 600.0
+    send_timeout_s: float = SEND_S
     # Chosen: Kubernetes gives 30 seconds by default, and log and cache are written after it.
     drain_s: float = 25.0
     workers: int = 1
@@ -141,6 +144,7 @@ class Door:
         *,
         max_connections: int,
         idle_s: float = IDLE_S,
+        send_s: float = SEND_S,
         givens: Known | None = None,
     ) -> None:
         """Set up.
@@ -151,6 +155,7 @@ class Door:
             port: 0 takes any that is free.
             max_connections: That stand at once.
             idle_s: How long a connection may be without a whole request.
+            send_s: How long what was sent may lie untaken.
             givens: What may be given before `app` is asked; None if nothing may.
         """
         self._givens = givens
@@ -159,6 +164,7 @@ class Door:
         self._port = port
         self._most = max_connections
         self._idle_s = idle_s
+        self._send_s = send_s
         self._runner: web.AppRunner | None = None
         self._is_leaving = False
         app.on_response_prepare.append(self._say_whether_it_stays)
@@ -203,7 +209,7 @@ class Door:
     def _site(self, runner: web.AppRunner) -> web.BaseSite:
         """Where it listens."""
         make = quick(self._givens, **self._manners) if self._givens is not None else None
-        return BoundedSite(runner, self._where, self._most, make)
+        return BoundedSite(runner, self._where, self._most, make, self._send_s)
 
     @property
     def _where(self) -> tuple[str, int] | socket.socket:
@@ -253,9 +259,10 @@ class SocketDoor(Door):
         listener: socket.socket,
         *,
         max_connections: int,
+        send_s: float = SEND_S,
         givens: Known | None = None,
     ) -> None:
-        super().__init__(app, "", 0, max_connections=max_connections, givens=givens)
+        super().__init__(app, "", 0, max_connections=max_connections, send_s=send_s, givens=givens)
         self._listener = listener
 
     @property

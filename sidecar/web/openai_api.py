@@ -20,7 +20,7 @@ from sidecar.replies import Reply
 from sidecar.stopwatch import Stopwatch
 from sidecar.web import sse
 from sidecar.web.bodies import read_body
-from sidecar.web.connections import taken
+from sidecar.web.connections import SEND_S, send_whole
 from sidecar.web.drills import Drills
 from sidecar.web.given import Givens
 from sidecar.web.heads import fresh_request_id
@@ -53,14 +53,25 @@ class OpenAIApi:
         request_timeout_s: float,
         drills: Drills,
         givens: Givens | None = None,
+        send_s: float = SEND_S,
     ) -> None:
-        """`givens` holds exact hits for whoever sends the same again; None where nobody does."""
+        """Set up.
+
+        Args:
+            pipeline: See above.
+            admission: Who may come in.
+            request_timeout_s: Of a request that names none.
+            drills: Of the operator.
+            givens: Holds exact hits for whoever sends the same again; None where nobody does.
+            send_s: How long what is sent may lie untaken.
+        """
         self._pipeline = pipeline
         self._admission = admission
         self._request_timeout_s = request_timeout_s
         self._drills = drills
         self._begun_at = int(time.time())
         self._givens = givens
+        self._send_s = send_s
 
     def routes(self) -> list[web.RouteDef]:
         """Where the handlers stand."""
@@ -109,13 +120,9 @@ class OpenAIApi:
     async def _answered(self, request: web.Request, reply: Reply) -> web.StreamResponse:
         try:
             if reply.pour is not None:
-                return await sse.send(request, reply)
-            response = web.Response(
-                body=reply.body, headers=reply.headers, content_type="application/json"
-            )
-            await response.prepare(request)
-            await taken(request, response.write_eof())
-            return response
+                return await sse.send(request, reply, self._send_s)
+            assert reply.body is not None  # noqa: S101 - whole
+            return await send_whole(request, reply.headers, reply.body, self._send_s)
         finally:
             reply.close()
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from sidecar.errors import SidecarError
 from sidecar.replies import Reply
-from sidecar.web.connections import SEND_S, taken
+from sidecar.web.connections import SEND_S, send_pieces, taken
 from sidecar.web.middleware import error_body
 
 STREAM_HEADERS: Final[Mapping[str, str]] = {
@@ -82,5 +82,4 @@ class _Response:
     async def send(self, last: bytes) -> None:
         """What waits, and `last`; raises ConnectionError."""
         data, self._waiting = b"".join([*self._waiting, last]), []
-        if data:
-            await taken(self._request, self._response.write(data), self._budget_s)
+        await send_pieces(self._request, self._response, data, self._budget_s)

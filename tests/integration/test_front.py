@@ -1,8 +1,4 @@
-"""Two fronts on one port, in processes of their own: what is true of one process is true of both.
-
-A connection goes to either front, as the kernel likes; each request here has a connection of its
-own, so that `EACH` of them meet both but once in four thousand times.
-"""
+"""Two fronts on one port, in processes of their own: what is true of one is true of both."""
 
 from __future__ import annotations
 
@@ -10,135 +6,29 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.conftest import BUNDLE, DEMO
+from sidecar.front.reply import KEY_HEADER
+from tests.integration.fronts import (
+    EACH,
+    MARKS,
+    PATIENCE_S,
+    Answer,
+    Site,
+    served,
+    site,
+    until,
+    warm,
+)
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux alone has memfd"),
-    pytest.mark.skipif(not BUNDLE.exists(), reason="no encoder bundle: run `make encoder`"),
-    pytest.mark.timeout(240),
-]
-
-EACH = 13
-PATIENCE_S = 60.0
-TOKEN = "operator"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def cache(self) -> str:
-        """What the cache had to do with it."""
-        return self.headers.get("x-sidecar-cache", "")
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A sidecar with fronts, in processes of its own."""
-
-    process: subprocess.Popen[bytes]
-    config: Path
-    port: int
-    admin_port: int
-
-    def ask(self, content: str, headers: dict[str, str] | None = None, **fields: Any) -> Answer:
-        """One chat request on a connection of its own."""
-        body = {"model": "small", "messages": [{"role": "user", "content": content}], **fields}
-        return self.post("/v1/chat/completions", body, headers)
-
-    def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Answer:
-        """Any JSON to any path of the data plane."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
-        with contextlib.closing(connection):
-            told = {"content-type": "application/json", **(headers or {})}
-            connection.request("POST", path, json.dumps(body), told)
-            response = connection.getresponse()
-            named = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, named, response.read())
-
-    def operate(self, method: str, path: str, body: Any = None) -> Any:
-        """What the operator plane says."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.admin_port}{path}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310 - as above
-            return json.loads(response.read() or b"null")
-
-    def count(self, line: str) -> float:
-        """One line of `/metrics`; 0 if it is not there."""
-        url = f"http://127.0.0.1:{self.admin_port}/metrics"
-        with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
-            told = response.read().decode()
-        found = re.search(f"^{re.escape(line)} (.+)$", told, re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
-    def fronts(self) -> list[int]:
-        """The process ids of the fronts."""
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(word) for word in path.read_text().split()]
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait for it; fail if it never comes."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came"
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    """One that was free just now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-@contextlib.contextmanager
-def site(folder: Path, extra: str = "") -> Iterator[Site]:
-    """A sidecar with two fronts, up."""
-    port, admin_port = free_port(), free_port()
-    config = folder / "sidecar.toml"
-    head = f'[server]\nport = {port}\nadmin_port = {admin_port}\nadmin_token = "{TOKEN}"\n'
-    config.write_text(head + f'workers = 2\nstate_dir = "{folder}"\n{extra}{DEMO}')
-    process = subprocess.Popen([sys.executable, "-m", "sidecar", "--config", str(config)])  # noqa: S603 - our own
-    running = Site(process, config, port, admin_port)
-    try:
-        until(lambda: _is_ready(running))
-        yield running
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-
-
-def _is_ready(running: Site) -> bool:
-    assert running.process.poll() is None
-    with contextlib.suppress(OSError):
-        return bool(running.operate("GET", "/readyz")["status"] == "ready")
-    return False
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -146,17 +36,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One for all tests that leave it as they found it."""
     with site(tmp_path_factory.mktemp("front")) as running:
         yield running
-
-
-def warm(running: Site, content: str, headers: dict[str, str] | None = None, **fields: Any) -> None:
-    """Have `content` answered by fronts alone from now on."""
-    for _ in range(3):
-        running.ask(content, headers, **fields)
-
-
-def served(running: Site) -> float:
-    """What the fronts gave by themselves, as far as they told."""
-    return running.count('sidecar_front_requests_total{outcome="served"}')
 
 
 def test_an_answer_kept_for_one_front_is_a_hit_at_the_other(shared: Site) -> None:
@@ -274,6 +153,24 @@ def test_a_body_too_long_to_look_up_is_sent_on_as_it_comes(shared: Site) -> None
     assert answer.status == 200
     too_long = shared.ask("x" * (17 * 1024 * 1024))
     assert too_long.status == 413
+
+
+def test_no_caller_speaks_as_a_front(shared: Site) -> None:
+    """The header in which a front tells a key is the front's alone, where it sends none, too."""
+    question = "What is 6 plus 7?"
+    warm(shared, question)
+    body = {"model": "small", "messages": [{"role": "user", "content": question}]}
+    for claimed in ("no hex", "00" * 16):
+        connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=PATIENCE_S)
+        with contextlib.closing(connection):
+            told = {"content-type": "application/json", KEY_HEADER: claimed}
+            # Of unknown length, so that the front sends it on as it comes, without a key.
+            pieces = iter([json.dumps(body).encode()])
+            connection.request("POST", "/v1/chat/completions", pieces, told, encode_chunked=True)
+            response = connection.getresponse()
+            assert response.status == 200
+            assert response.headers["x-sidecar-cache"] == "hit-exact"
+            assert b"choices" in response.read()
 
 
 def test_a_front_that_dies_is_started_again(shared: Site) -> None:

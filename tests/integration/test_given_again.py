@@ -106,6 +106,40 @@ async def test_the_same_bytes_are_told_the_same_with_another_id(
     assert {**one, "created": 0} == {**other, "created": 0}
 
 
+LONG = "word " * 20_000
+REPLAYED = """
+[[upstreams]]
+name = "rows"
+kind = "replay"
+path = "{path}"
+
+[[tiers]]
+name = "small"
+model = "m"
+upstreams = ["rows"]
+price_in_usd_per_mtok = 0.1
+price_out_usd_per_mtok = 0.2
+"""
+
+
+@pytest.mark.parametrize("body", [BODY, STREAM])
+async def test_a_long_answer_goes_the_long_way_each_time(
+    start: Start, connect: Connect, tmp_path: Path, body: bytes
+) -> None:
+    """In a place, piece by piece: who never reads would else have all of it written to him."""
+    told = {"model": "m", "text": LONG, "tok_in": 3, "tok_out": 5, "cost_usd": 0, "correct": 1}
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(orjson.dumps({"query": "What is 3 + 4?", "answers": {"small": told}}))
+    running = await start(REPLAYED.format(path=rows))
+    wire = await connect(running)
+    for cache in ("miss", "hit-exact", "hit-exact"):
+        headers, heard = await wire.ask(request(body))
+        await asyncio.sleep(0.05)
+        assert headers["x-sidecar-cache"] == cache
+        assert heard.count(b"word") == LONG.count("word")
+    assert len(running.givens) == 0
+
+
 def events(body: bytes) -> list[Any]:
     lines = [line.removeprefix(b"data: ") for line in body.split(b"\n\n") if line]
     assert lines.pop() == b"[DONE]"

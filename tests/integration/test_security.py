@@ -24,7 +24,7 @@ from sidecar.replies import Reply, Sink
 from sidecar.telemetry.logs import JsonFormatter
 from sidecar.web import sse
 from sidecar.web.bodies import read_body
-from sidecar.web.connections import room_for_connections, taken
+from sidecar.web.connections import room_for_connections, send_whole
 from sidecar.web.health import OperatorPlane, Readiness
 from sidecar.web.listen import Door, MainLoop
 from sidecar.web.middleware import errors_told
@@ -219,10 +219,7 @@ async def test_an_answer_that_is_not_read_is_given_up(*, is_stream: bool) -> Non
             if is_stream:
                 reply = Reply(headers={}, pour=words, close=ended.set)
                 return await sse.send(request, reply, budget_s=0.1)
-            response = web.Response(body=body)
-            await response.prepare(request)
-            await taken(request, response.write_eof(), budget_s=0.1)
-            return response
+            return await send_whole(request, {}, body, budget_s=0.1)
         finally:
             ended.set()
 
@@ -237,6 +234,39 @@ async def test_an_answer_that_is_not_read_is_given_up(*, is_stream: bool) -> Non
             await ended.wait()
             while door.connections:
                 await asyncio.sleep(0.01)
+    finally:
+        writer.transport.abort()
+        await door.close()
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_who_reads_slowly_reads_to_the_end(*, is_stream: bool) -> None:
+    """The time is each piece's, not the whole answer's, however long that takes."""
+    body, budget_s = b"x" * 16_000_000, 2.0
+
+    async def pour(sink: Sink) -> None:
+        sink.write([body])  # all of it at once, as what came while a caller did not take it
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if is_stream:
+            reply = Reply(headers={}, pour=pour, close=lambda: None)
+            return await sse.send(request, reply, budget_s)
+        return await send_whole(request, {}, body, budget_s)
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", handler)
+    door = Door(app, "127.0.0.1", 0, max_connections=8)
+    port = await door.open()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=65_536)
+    try:
+        writer.write(WHOLE)
+        await reader.readuntil(b"\r\n\r\n")
+        begun_s, heard, pieces = asyncio.get_running_loop().time(), 0, 20
+        for _ in range(pieces):
+            heard += len(await reader.readexactly(len(body) // pieces))
+            await asyncio.sleep(1.5 * budget_s / pieces)
+        assert asyncio.get_running_loop().time() - begun_s > budget_s
+        assert heard == len(body)
     finally:
         writer.transport.abort()
         await door.close()

@@ -136,6 +136,16 @@ def test_malformed_json_is_seen_where_json_was_asked_for() -> None:
     assert not answer.view(body, 1, {}).is_malformed
 
 
+@pytest.mark.parametrize("length", [0, 1, 24, 25, 24_000, 24_001, 2_000_000])
+def test_a_long_answer_has_longer_pieces_and_no_more_of_them(length: int) -> None:
+    """Whoever asks for a megabyte as a stream makes the sidecar hold a thousand objects at most."""
+    text = "".join(map(str, range(length)))[:length]
+    told = list(answer.pieces(text))
+    assert "".join(told) == text
+    assert len(told) <= 1_000
+    assert length > 24_000 or all(len(piece) <= 24 for piece in told)
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

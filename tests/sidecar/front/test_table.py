@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Bench:
     gone: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.memory = mmap.mmap(self.handle, table.SIZE)  # before it is the table's owner's alone
         self.table = Table(self.handle, self.gone.append)
         self.reader = Reader(self.handle)
         self.table.open()
@@ -36,6 +38,7 @@ class Bench:
         return None if found is None else found.payload
 
     def close(self) -> None:
+        self.memory.close()
         self.reader.close()
         self.table.close()
         os.close(self.handle)
@@ -118,7 +121,7 @@ def test_a_torn_record_is_a_miss(bench: Bench) -> None:
     """One byte of the payload that is not what was put, and the checksum does not fit."""
     bench.table.put(key(1), b"one and more", FAR_AT)
     where = os.pread(bench.handle, table.SIZE, 0).index(b"one and more")
-    os.pwrite(bench.handle, b"X", where)
+    bench.memory[where : where + 1] = b"X"
     assert bench.found(key(1)) is None
 
 
@@ -176,3 +179,17 @@ def test_it_never_gives_what_a_dictionary_would_not(steps: list[tuple[str, int, 
         assert len(bench.table) == len(set(numbers.values()) - set(bench.gone))
     finally:
         bench.close()
+
+
+def test_nobody_but_the_owner_writes_and_nobody_makes_it_shorter(bench: Bench) -> None:
+    """A front holds the handle: it can neither map it to write, nor write to it, nor cut it off."""
+    bench.table.put(b"k" * 16, b"what the owner says", FAR_AT)
+    with pytest.raises(PermissionError):
+        mmap.mmap(bench.handle, table.SIZE)
+    with pytest.raises(PermissionError):
+        os.pwrite(bench.handle, b"x" * 16, 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(bench.handle, 0)
+    bench.table.put(b"l" * 16, b"and goes on saying", FAR_AT)
+    assert bench.found(b"k" * 16) == b"what the owner says"
+    assert bench.found(b"l" * 16) == b"and goes on saying"
