@@ -7,6 +7,8 @@ TORCH  ?= torch==2.13.0
 CONFIG ?=
 # ONNX Runtime reports to its maker unless it is told not to.
 export ORT_DISABLE_TELEMETRY := 1
+# Products of matrices stay on the thread that asks for them; see sidecar/__main__.py.
+export OPENBLAS_NUM_THREADS := 1
 PY     := .venv/bin/python
 PIP    := $(PY) -m pip --disable-pip-version-check --quiet
 

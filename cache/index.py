@@ -22,6 +22,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from cache import centres
 from cache.entry import EntryId, Vector
 from cache.errors import CacheError, DuplicateEntry
 
@@ -47,9 +48,6 @@ MAX_TRAINING_ROWS: Final = 131_072
 _ROWS_A_CELL: Final = 32
 """Chosen: more take longer to train with and bring no recall that could be told from noise."""
 
-_ROUNDS: Final = 8
-"""Chosen: of k-means; ten more bring no recall that could be told from noise."""
-
 _CELLS_PER_ROOT: Final = 6.0
 """Source: https://github.com/facebookresearch/faiss/wiki/Guidelines-to-choose-an-index: 4 to 16
 times the square root of the number of rows."""
@@ -66,8 +64,9 @@ _DRIFT: Final = 0.03
 """Chosen: six times that uncertainty. Farther from the centres than that, and neighbours of a
 question lie in more cells than are looked into: the cells are laid anew."""
 
-_PART_ROWS: Final = 8_192
-"""Chosen: rows copied at a time: 3 MB, a millisecond."""
+_PART_ROWS: Final = 2_048
+"""Chosen: rows copied at a time, by the thread that others wait for: 0.8 MB and some forty cells,
+two milliseconds."""
 
 
 class Neighbour(NamedTuple):
@@ -326,30 +325,24 @@ class CellIndex:
         if entry_id in self:
             raise DuplicateEntry(entry_id)
         with _translated(f"take entry {entry_id}"):
-            code = self._coder.sa_encode(vector[np.newaxis])  # (1, dim)
             cells = self._ivf.quantizer.search(vector[np.newaxis], 1)[1][0]
-        self._put(np.array([entry_id]), code, cells)
+            self._put(np.array([entry_id]), vector[np.newaxis], cells)
 
     def take(self, rows: Rows) -> None:
         """Keep rows of another index; none of their ids is kept here. Raises CacheError."""
         if not len(rows.ids):
             return
-        with _translated(f"take {len(rows.ids)} rows"):
-            vectors = self._coder.sa_decode(np.ascontiguousarray(rows.codes))
-            cells = self._ivf.quantizer.search(vectors, 1)[1][:, 0]
         order = np.argsort(rows.ids)
-        self._put(rows.ids[order], rows.codes[order], cells[order])
+        vectors = _decoded(rows.codes[order])
+        cells = centres.nearest(vectors, _decoded(self._laid.centres))
+        with _translated(f"take {len(rows.ids)} rows"):
+            self._put(np.ascontiguousarray(rows.ids[order]), vectors, cells)
 
-    def _put(self, ids: Ids, codes: Codes, cells: Ids) -> None:
-        """`ids` rise."""
-        order = np.argsort(cells, kind="stable")
-        starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
-        for group in np.split(order, starts[1:]):
-            those, them = np.ascontiguousarray(ids[group]), np.ascontiguousarray(codes[group])
-            self._lists.add_entries(
-                int(cells[group[0]]), len(group), faiss.swig_ptr(those), faiss.swig_ptr(them)
-            )
-        self._ivf.ntotal += len(ids)
+    def _put(self, ids: Ids, vectors: NDArray[np.float32], cells: Ids) -> None:
+        """`ids` rise; (n, dim) `vectors` as they are decoded, which encode to the same codes."""
+        self._ivf.add_core(
+            len(ids), faiss.swig_ptr(vectors), faiss.swig_ptr(ids), faiss.swig_ptr(cells)
+        )
         self._live += len(ids)
         self._map(ids, cells)
 
@@ -444,22 +437,9 @@ def trained(codes: Codes, rows: int, probes: int = PROBES, seed: int = 0) -> Cel
     Raises:
         CacheError: FAISS refuses.
     """
-    dim, count = codes.shape[1], _cells(rows)
-    with _translated("be trained"):
-        vectors = _coder(dim).sa_decode(np.ascontiguousarray(codes[:MAX_TRAINING_ROWS]))
-        means = faiss.Kmeans(
-            dim,
-            min(count, len(vectors)),
-            niter=_ROUNDS,
-            spherical=True,
-            seed=seed,
-            min_points_per_centroid=1,
-            max_points_per_centroid=MAX_TRAINING_ROWS,
-        )
-        means.train(vectors)
-        centres = means.centroids
-    assert centres is not None  # noqa: S101 - it was trained
-    return CellIndex(Cells(encoded(centres), _fit(vectors, centres)), probes)
+    vectors = _decoded(codes[:MAX_TRAINING_ROWS])
+    laid = centres.laid(vectors, _cells(rows), seed)
+    return CellIndex(Cells(encoded(laid), _fit(vectors, laid)), probes)
 
 
 def laid_again(cells: Cells, codes: Codes, rows: int, probes: int = PROBES) -> CellIndex | None:
@@ -475,17 +455,21 @@ def laid_again(cells: Cells, codes: Codes, rows: int, probes: int = PROBES) -> C
     index = CellIndex(cells, probes)
     if not index.laid_for / 2 <= rows <= 2 * index.laid_for:
         return None
-    dim = codes.shape[1]
-    with _translated("be measured"):
-        vectors = _coder(dim).sa_decode(np.ascontiguousarray(codes[:: 1 + len(codes) // _FITTED]))
-        centres = _coder(dim).sa_decode(np.ascontiguousarray(cells.centres))
-    return index if _fit(vectors, centres) >= cells.fit - _DRIFT else None
+    vectors = _decoded(codes[:: 1 + len(codes) // _FITTED])
+    return index if _fit(vectors, _decoded(cells.centres)) >= cells.fit - _DRIFT else None
 
 
-def _fit(vectors: NDArray[np.float32], centres: NDArray[np.float32]) -> float:
+def _fit(vectors: NDArray[np.float32], laid: NDArray[np.float32]) -> float:
     """See Cells: of a few of `vectors`, each (n, dim) float32."""
     some = vectors[:: 1 + len(vectors) // _FITTED]
-    return float((some @ centres.T).max(axis=1).mean())  # (n, dim) @ (dim, cells)
+    return float((some @ laid.T).max(axis=1).mean())  # (n, dim) @ (dim, cells)
+
+
+def _decoded(codes: Codes) -> NDArray[np.float32]:
+    """The vectors that codes stand for, (n, dim) float32. Raises CacheError."""
+    with _translated("be decoded"):
+        vectors: NDArray[np.float32] = _coder(codes.shape[1]).sa_decode(np.ascontiguousarray(codes))
+    return vectors
 
 
 def _coder(dim: int) -> faiss.IndexScalarQuantizer:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
+# Before numpy is loaded, which reads it once: its products stay on the thread that asks for them.
+# Threads of its own would wait by spinning, on cores that somebody else's question is waiting for.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import argparse
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import Final

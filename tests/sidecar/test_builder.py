@@ -146,8 +146,8 @@ async def test_no_more_is_read_than_may_be_held(tmp_path: Path) -> None:
 
 async def test_where_cells_lie_is_known_the_next_time(tmp_path: Path) -> None:
     """Of a large partition; it finds what it found, and cells of one that is no more are gone."""
-    dice, count = np.random.default_rng(0), ROWS_AT_MOST + 100
-    rows = dice.normal(size=(count, DIM)).astype(np.float32)
+    dice, count, dim = np.random.default_rng(0), ROWS_AT_MOST + 100, 4
+    rows = dice.normal(size=(count, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     made = Built(tmp_path, rows=0)
     connection = sqlite3.connect(made.store.path)
@@ -160,26 +160,26 @@ async def test_where_cells_lie_is_known_the_next_time(tmp_path: Path) -> None:
     cells = CellStore.open(tmp_path / "cells", ENCODER)
     found, laid = [], []
     for _ in range(2):
-        cells.keep(b"gone" * 5, Cells(np.zeros((2, DIM), np.uint8), fit=1.0))
+        cells.keep(b"gone" * 5, Cells(np.zeros((2, dim), np.uint8), fit=1.0))
         hook = Outcomes()
         builder = Builder(
             owner=FakeOwner(), reader=made.readers[1], max_rows=10**6, hook=hook, cells=cells
         )
         partitions = Partitions(source=made.readers[0], on_wanted=builder.want)
         builder.start(partitions)
-        index = partitions.find(HERE, DIM)
+        index = partitions.find(HERE, dim)
         assert index is not None
         assert await hook.told.get() == "read"
         found.append([index.nearest(row, 3) for row in rows[:20]])
-        kept = cells.find(HERE, DIM)
+        kept = cells.find(HERE, dim)
         assert kept is not None
         laid.append(kept.centres.tobytes())
         await builder.close()
     assert found[0] == found[1]
     assert laid[0] == laid[1]
-    assert cells.find(b"gone" * 5, DIM) is not None  # nothing new was kept the second time
+    assert cells.find(b"gone" * 5, dim) is not None  # nothing new was kept the second time
     cells.forget_all_but(made.readers[1].has)
-    assert cells.find(b"gone" * 5, DIM) is None
-    assert cells.find(HERE, DIM) is not None
+    assert cells.find(b"gone" * 5, dim) is None
+    assert cells.find(HERE, dim) is not None
     cells.close()
     await made.close()
