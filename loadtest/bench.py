@@ -48,7 +48,7 @@ OPEN_SHARES: Final = (0.25, 0.5)
 """Chosen: of the rate that the slower of the pair reached; beyond a half the machine's other work
 shows more than the servers do."""
 
-MEANT_TEXTS: Final = 1_200
+MEANT_TEXTS: Final = 1_100
 """Chosen: more than the sidecar remembers the vectors of, so that each is encoded each time."""
 
 CHEAP: Final = "without its verifier, bound 5 %"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.benchroutes import MEANT
+from loadtest.client import in_turns
 from loadtest.contenders import Contender
 from loadtest.intervals import percentile
 from loadtest.phrasings import kept, other_words
@@ -35,8 +36,7 @@ _HIT: Final = "hit-semantic"
 async def learn(contender: Contender) -> None:
     """Have it keep what is to be hit."""
     for headers in (LOOKED_AT, MEANT):
-        for question in kept():
-            await contender.taught(question, headers)
+        await in_turns(kept(), lambda each: contender.taught(each, headers), at_once=8)  # noqa: B023 - awaited here
 
 
 async def found_hits(contender: Contender, count: int) -> list[str]:

@@ -27,7 +27,7 @@ QUANTILES: Final = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"))
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 _CALM_SHARE: Final = 0.1
-_CALM_S: Final = 20.0
+_CALM_S: Final = 10.0
 """Chosen: a server that was asked more than it could do is waited for so long, until it takes a
 tenth of a core: what it still does for those who left would count against the next one."""
 

@@ -8,12 +8,11 @@ from typing import Final
 
 _ACTIONS: Final = (
     *("reset", "change", "cancel", "renew", "find", "print", "share", "delete", "update"),
-    *("move", "export", "restore", "lock", "rename", "download", "check", "repair", "return"),
+    *("move", "export", "restore", "lock", "rename", "download", "return"),
 )
 _THINGS: Final = (
     *("password", "subscription", "email address", "invoice", "delivery address", "parcel"),
     *("booking", "credit card", "phone number", "insurance policy", "library card", "calendar"),
-    *("profile picture", "wish list", "gift voucher", "driving licence", "warranty", "backup"),
 )
 _KEPT: Final = "How do I {} my {}?"
 _OTHER_WORDS: Final = (
