@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -27,6 +28,11 @@ LINE_BYTES: Final = 64
 
 MAX_RETRY_AFTER_S: Final = 86_400.0
 """Chosen: a day; whoever says more has miscounted, and a number without end breaks sums."""
+
+MAX_PASSED: Final = 32
+MAX_PASSED_CHARACTERS: Final = 1_024
+"""Chosen: headers, and of each; vendors send ten, of some twenty characters, and many a client
+refuses more than a hundred or one of 8 KiB."""
 
 _CALLER_AT_FAULT: Final = frozenset({400, 404, 405, 406, 409, 413, 414, 415, 422})
 _PASSED: Final = frozenset(
@@ -52,11 +58,18 @@ def request_body(body: Mapping[str, Any], *, stream: bool, usage_in_streams: boo
 
 
 def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The vendor's headers that the caller may rely on, names in lower case."""
+    """The vendor's headers that the caller may rely on, names in lower case.
+
+    None that the caller's own client might refuse for its length, with the answer.
+    """
     lowered = ((name.lower(), value) for name, value in headers.items())
-    return {
-        name: value for name, value in lowered if name in _PASSED or name.startswith("x-ratelimit-")
-    }
+    passed = (
+        (name, value)
+        for name, value in lowered
+        if (name in _PASSED or name.startswith("x-ratelimit-"))
+        and len(name) + len(value) <= MAX_PASSED_CHARACTERS
+    )
+    return dict(islice(passed, MAX_PASSED))
 
 
 def completion(upstream: str, raw: bytes, headers: Mapping[str, str]) -> Completion:

@@ -167,9 +167,12 @@ class _Packed:
         self._inflate = zlib.decompressobj(_GZIP)
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What `data` holds; raises zlib.error."""
+        """What `data` holds; raises zlib.error. Whatever follows the end is nothing.
+
+        zlib would keep all of that, and copy all that it has kept for every arrival.
+        """
         is_full = False
-        while data or is_full:
+        while (data or is_full) and not self._inflate.eof:
             piece = self._inflate.decompress(data, _PIECE_BYTES)
             is_full = len(piece) == _PIECE_BYTES
             data = self._inflate.unconsumed_tail

@@ -34,7 +34,7 @@ def _is_told_as_openai_does(response: Response) -> None:
 
 
 @pytest.mark.fuzz
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(7_200)
 @SCHEMA.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_is_asked_is_answered_as_promised(case: Case[Any], target: Target) -> None:

@@ -154,7 +154,7 @@ def test_no_bytes_make_the_sidecar_fail(post: Any, path: str, raw: bytes) -> Non
 
 
 @pytest.mark.fuzz
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(7_200)
 @given(body=requests)
 @example(body={"model": "auto", "messages": [{"role": "user"}], "response_format": {"type": []}})
 def test_no_chat_request_makes_the_sidecar_fail(post: Any, body: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ def test_no_chat_request_makes_the_sidecar_fail(post: Any, body: dict[str, Any])
 
 
 @pytest.mark.fuzz
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(7_200)
 @given(body=requests)
 def test_no_fragment_makes_the_sidecar_fail(post: Any, body: dict[str, Any]) -> None:
     """The same, inside another request."""
@@ -174,7 +174,7 @@ def test_no_fragment_makes_the_sidecar_fail(post: Any, body: dict[str, Any]) -> 
 
 
 @pytest.mark.fuzz
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(7_200)
 @given(raw=st.binary(max_size=200) | anything.map(lambda told: json.dumps(told).encode()))
 @example(raw=b'{"messages":[{"role":"user"}],"model":"a"}')
 def test_a_parser_gives_what_it_promises_or_its_own_refusal(raw: bytes) -> None:
@@ -185,7 +185,7 @@ def test_a_parser_gives_what_it_promises_or_its_own_refusal(raw: bytes) -> None:
 
 
 @pytest.mark.fuzz
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(7_200)
 @given(body=requests)
 def test_what_was_parsed_can_be_read_by_all_who_do(body: dict[str, Any]) -> None:
     """Text, needs and system prompt of a request that passed: no surprise is left in it."""

@@ -56,7 +56,7 @@ def _by_the_book(stream: bytes) -> list[bytes]:
 
 
 @pytest.mark.fuzz
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(7_200)
 @given(streams, st.lists(st.integers(0, 400), max_size=20))
 def test_any_bytes_cut_anywhere_give_the_events_of_the_whole(
     stream: bytes, cuts: list[int]
