@@ -37,6 +37,14 @@ class Again:
     saved_usd: Decimal
     pattern: Pattern
 
+    def may_follow(self, newest: Again) -> bool:
+        """It may be given yet, when `newest` was: nothing has changed since that it followed from.
+
+        An entry that expired, or that the cache let go of, is not looked for.
+        """
+        is_same = self.pipeline is newest.pipeline and self.version == newest.version
+        return is_same and self.epoch == newest.epoch
+
     def account(self, request_id: str, received_at: float, watch: Stopwatch) -> Ledger:
         """A new account, of the same request come again."""
         was, asked = self.ledger, self.ledger.inquiry

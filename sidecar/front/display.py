@@ -30,6 +30,9 @@ MAX_WEIGHT_BYTES: Final = 64 * 2**20
 MAX_RETIRED: Final = 4_096
 """Chosen: of records that are shown no more; a front tells what it served within 50 ms."""
 
+MAX_RETIRED_BYTES: Final = 8 * 2**20
+"""Chosen: of their entries, which the cache may have let go of; four thousand of 2 kB."""
+
 
 class Display:
     """The one owner of the table. Lives on the event loop's thread.
@@ -44,6 +47,7 @@ class Display:
         self._numbers: dict[EntryId, set[int]] = {}
         self._weight = 0
         self._retired: OrderedDict[int, Again] = OrderedDict()
+        self._retired_bytes = 0
         self._is_ruled = self._is_ready = False
         self.last: Ledger | None = None
 
@@ -112,12 +116,18 @@ class Display:
         if not self._numbers[entry_id]:
             del self._numbers[entry_id]
         self._retired[number] = again
-        if len(self._retired) > MAX_RETIRED:
-            self._retired.popitem(last=False)
+        self._retired_bytes += _entry_bytes(again)
+        while len(self._retired) > MAX_RETIRED or self._retired_bytes > MAX_RETIRED_BYTES:
+            self._retired_bytes -= _entry_bytes(self._retired.popitem(last=False)[1])
 
     def close(self) -> None:
         """Shut it for good."""
         self._table.close()
+
+
+def _entry_bytes(again: Again) -> int:
+    assert again.ledger.hit is not None  # noqa: S101 - shown
+    return len(again.ledger.hit.entry.body)
 
 
 def may_show(ledger: Ledger, find: Callable[[EntryId], Entry | None]) -> bool:

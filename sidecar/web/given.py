@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import orjson
@@ -29,6 +30,9 @@ from sidecar.web.wire import fixed_head, whole
 
 MAX_WEIGHT_BYTES: Final = 32 * 2**20
 """Chosen: an eighth of what the cache itself may hold by default."""
+
+_AT_A_TIME: Final = 4
+"""Chosen: dead ones that are let go of for each new one: all of them soon, never many at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,12 +86,20 @@ class Givens:
         is_stream = ledger.inquiry.request.stream
         head = fixed_head(pipeline.accounting.headers(ledger), is_stream=is_stream)
         events = _events(pipeline, ledger) if is_stream else None
+        # The cache may let go of the entry before we do: it is reckoned in.
         weight = weight_bytes(len(body)) + len(head)
-        weight += 8 * len(ledger.hit.entry.body) if is_stream else 0
+        weight += (9 if is_stream else 1) * len(ledger.hit.entry.body)
+        self._bury(again)
         self._held[key] = _Given(again, head, events, weight)
         self._weight += weight
         while self._weight > MAX_WEIGHT_BYTES:
             self._drop(next(iter(self._held)))
+
+    def _bury(self, newest: Again) -> None:
+        """Let go of some that will never be given again; those not given for longest come first."""
+        for key, given in list(islice(self._held.items(), _AT_A_TIME)):
+            if not given.again.may_follow(newest):
+                self._drop(key)
 
     def find(self, key: bytes) -> bytes | None:
         """The whole answer to the request with this key; None: it is to be asked the long way."""

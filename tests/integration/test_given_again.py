@@ -194,6 +194,24 @@ async def test_an_invalidation_holds_for_the_next_one(start: Start, connect: Con
     assert (await wire.ask(request()))[0]["x-sidecar-cache"] == "miss"
 
 
+async def test_what_will_never_be_given_again_is_let_go_of(start: Start, connect: Connect) -> None:
+    """An invalidation ends whatever was kept before it: what is kept after it takes its place."""
+    running = await start()
+    wire = await connect(running)
+
+    async def warm_some(numbers: range) -> None:
+        for number in numbers:
+            await warm(wire, request(BODY.replace(b"3 + 4", b"3 + %d" % number)))
+
+    await warm_some(range(10, 16))
+    assert len(running.givens) == 6
+    await running.lasting.keeper.invalidate(Selector("tag", "nobody's"))
+    await warm_some(range(20, 22))
+    assert len(running.givens) == 2
+    headers, _ = await wire.ask(request(BODY.replace(b"3 + 4", b"3 + 20")))
+    assert headers["x-sidecar-cache"] == "hit-exact"
+
+
 async def test_a_switch_holds_for_the_next_one(start: Start, connect: Connect) -> None:
     """While the cache is switched off nothing of it is given; afterwards it is again."""
     running = await start()
