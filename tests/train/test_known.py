@@ -25,8 +25,10 @@ MOVED = RNG.normal(size=(4, 16))
 def rows(centres: NDArray[np.float64], count: int, spread: float) -> NDArray[np.float32]:
     """(count, 16) unit vectors about some of the centres."""
     made = centres[RNG.integers(0, len(centres), count)] + spread * RNG.normal(size=(count, 16))
-    unit: NDArray[np.float32] = made.astype(np.float32)
-    return unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(
+        np.float32
+    )
+    return unit
 
 
 def drift(known: Known, vectors: NDArray[np.float32], chances: NDArray[np.float64]) -> Watch:
