@@ -1,7 +1,7 @@
 """Questions in other words in, how long a hit by meaning takes beside the bare session out.
 
-One request at a time and in turns: the session alone on the text's tokens, in a process of its own;
-the sidecar without its verifier; the sidecar with it; the sidecar asked the very same once more.
+One request at a time, a few of each in turns: the session alone on the text's tokens, in a process
+of its own; the sidecar; the same texts once more; the sidecar without its verifier, and once more.
 What is told is the whole way over HTTP, and of the session the run alone.
 """
 
@@ -29,6 +29,10 @@ SESSION: Final = "bare session"
 AGAIN: Final = "asked again"
 LOOKED_AT: Final = {"x-sidecar-namespace": "looked-at"}
 """What was tried out is tried out here, so that no text was met before where it is timed."""
+
+BLOCK: Final = 10
+"""Chosen: asked of one before the next one's turn. One of each in turn measures how long a process
+takes to come back to a core, and its weights to the core's cache, four times over."""
 
 _HIT: Final = "hit-semantic"
 
@@ -75,15 +79,18 @@ async def measured(
     async with contextlib.AsyncExitStack() as stack:
         bare = await _connected(session.url, stack)
         lines = [(each, await _connected(each.server.url, stack)) for each in contenders]
-        for text in texts[:requests]:
-            exchange = await bare.exchange(_posted(session.url, text))
-            times[SESSION].append(float(exchange.body))
+        for start in range(0, min(requests, len(texts)), BLOCK):
+            some = texts[start : start + BLOCK]
+            for text in some:
+                exchange = await bare.exchange(_posted(session.url, text))
+                times[SESSION].append(float(exchange.body))
             for (each, line), name in itertools.product(lines, ("{}", f"{{}}, {AGAIN}")):
-                exchange = await line.exchange(each.raw(text, headers=MEANT))
-                reply = exchange.reply()
-                if each.gateway.teaches is not None or reply.cache == _HIT:
-                    times[name.format(each.name)].append(exchange.latency_ms)
-                    own[name.format(each.name)].append(reply.number("overhead-ms"))
+                for text in some:
+                    exchange = await line.exchange(each.raw(text, headers=MEANT))
+                    reply = exchange.reply()
+                    if each.gateway.teaches is not None or reply.cache == _HIT:
+                        times[name.format(each.name)].append(exchange.latency_ms)
+                        own[name.format(each.name)].append(reply.number("overhead-ms"))
     return {
         "asked": min(requests, len(texts)),
         "ms": {name: _quantiles(some) for name, some in times.items()},

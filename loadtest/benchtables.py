@@ -26,6 +26,16 @@ NOTES: Final = (
 )
 
 
+def cost_us(run: Mapping[str, float]) -> float:
+    """CPU a request; 0, not known, of a run of which more than half came to nothing."""
+    return max(0.0, run["cpu_us"]) if is_answered(run) else 0.0
+
+
+def is_answered(run: Mapping[str, float]) -> bool:
+    """Most of it was; else its figures are of what failed."""
+    return 2 * run["failed"] <= run["asked"]
+
+
 def ratios_of(figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """By path and contender, the bare CPU over its own, by connections."""
     found: dict[str, dict[str, float]] = {}
@@ -33,9 +43,9 @@ def ratios_of(figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         bare = told.get(BASELINE, {"closed": {}})["closed"]
         for name, runs in told.items():
             found[f"{path}: {name}"] = {
-                at_once: bare[at_once]["cpu_us"] / run["cpu_us"]
+                at_once: cost_us(bare[at_once]) / cost_us(run)
                 for at_once, run in runs["closed"].items()
-                if at_once in bare and run["cpu_us"]
+                if at_once in bare and cost_us(run)
             }
     return found
 
@@ -58,7 +68,7 @@ def ratio_table(figures: Mapping[str, Any]) -> Table:
     for row, ratios in ratios_of(figures).items():
         path, name = row.split(": ")
         runs = figures["paths"][path][name]["closed"]
-        cells = [_cost_cell(run["cpu_us"], ratios.get(n)) for n, run in runs.items()]
+        cells = [_cost_cell(cost_us(run), ratios.get(n)) for n, run in runs.items()]
         rows.append((row, *cells))
     headings = ("CPU a request, us (bare over it)", *(f"{n} at once" for n in _at_once(figures)))
     return Table(title="Cost", headings=headings, rows=rows)
@@ -70,6 +80,8 @@ def _at_once(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _cost_cell(cpu_us: float, ratio: float | None) -> str:
+    if not cpu_us:
+        return "-"
     return f"{cpu_us:.0f}" + (f" ({ratio:.2f})" if ratio is not None else "")
 
 
@@ -112,12 +124,21 @@ def _latency_cells(run: Mapping[str, float]) -> tuple[str, ...]:
 def open_table(figures: Mapping[str, Any]) -> Table:
     """Latencies of the open runs."""
     rows = [
-        (f"{path}: {name}, {rate} a second", _answered_cell(run), *_latency_cells(run))
+        (f"{path}: {name}, {rate} a second", *_open_cells(each, rate))
         for path, told in figures["paths"].items()
         for name, each in told.items()
-        for rate, run in each["open"].items()
+        for rate in next(iter(told.values()))["open"]
     ]
     return Table(title="Open loop", headings=("", "answered", *_LATENCIES), rows=rows)
+
+
+def _open_cells(each: Mapping[str, Any], rate: str) -> tuple[str, ...]:
+    """Of who was asked at that rate; who cannot answer so many was not."""
+    run = each["open"].get(rate)
+    if run is not None:
+        return _answered_cell(run), *_latency_cells(run)
+    most = max(closed["rate"] for closed in each["closed"].values())
+    return f"no: {most:.0f} a second at most", *("" for _ in QUANTILES)
 
 
 def size_table(figures: Mapping[str, Any]) -> Table:
@@ -152,9 +173,11 @@ def peer_table(figures: Mapping[str, Any]) -> Table:
 
 
 def _ahead(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[str, ...]:
-    pairs = [(theirs["cpu_us"], ours["cpu_us"]), (ours["rate"], theirs["rate"])]
+    if not is_answered(theirs):
+        return ("it fails", *("-" for _ in range(3)))
+    pairs = [(cost_us(theirs), cost_us(ours)), (ours["rate"], theirs["rate"])]
     pairs += [(theirs[name], ours[name]) for name in ("p50", "p99")]
-    return tuple(f"{more / less:.1f}" if less else "-" for more, less in pairs)
+    return tuple(f"{more / less:.1f}" if more and less else "-" for more, less in pairs)
 
 
 def meaning_table(figures: Mapping[str, Any]) -> Table:

@@ -63,8 +63,19 @@ def test_another_gateway_is_held_against_the_sidecar() -> None:
 def test_who_does_not_keep_up_is_told_of() -> None:
     """How many of how many, and in what time; and what was no hit."""
     told = figures(100.0, 50.0, cpu_us=1.0, failed=6.0, unlike=1.0, spent_s=10.7)
+    assert titled(told, "Cost").rows[2][1] == "-"
+    assert titled(told, "Beside other").rows[0][1:] == ("it fails", "-", "-", "-")
     answered = [row[2] for row in titled(told, "Closed").rows]
     assert answered == ["all", "all", "4 of 10 in 10.7 s, 1 otherwise"]
+
+
+def test_who_cannot_answer_so_many_is_not_asked_for_them() -> None:
+    """The rate is that of the sidecar's row; the other's row says what it reached."""
+    told = figures(100.0, 50.0, cpu_us=1.0, rate=7.0)
+    told["paths"]["exact hit"]["this sidecar"]["open"] = {"90": RUN}
+    rows = titled(told, "Open").rows
+    assert [row[1] for row in rows] == ["all", "no: 1 a second at most", "no: 7 a second at most"]
+    assert {len(row) for row in rows} == {6}
 
 
 def test_a_hit_by_meaning_stands_beside_the_session() -> None:
