@@ -20,6 +20,7 @@ from typing import Final
 
 from cache.entry import Entry, EntryId
 from cache.policy import CacheControl
+from cache.stores.memory import entry_bytes
 from sidecar.again import Again, may_be_given_again, weight_bytes
 from sidecar.front.table import Table
 from sidecar.ledger import Ledger
@@ -30,8 +31,8 @@ MAX_WEIGHT_BYTES: Final = 64 * 2**20
 MAX_RETIRED: Final = 4_096
 """Chosen: of records that are shown no more; a front tells what it served within 50 ms."""
 
-MAX_RETIRED_BYTES: Final = 8 * 2**20
-"""Chosen: of their entries, which the cache may have let go of; four thousand of 2 kB."""
+MAX_RETIRED_BYTES: Final = 16 * 2**20
+"""Chosen: of their entries, which the cache may have let go of; four thousand of 4 kB."""
 
 
 class Display:
@@ -127,7 +128,7 @@ class Display:
 
 def _entry_bytes(again: Again) -> int:
     assert again.ledger.hit is not None  # noqa: S101 - shown
-    return len(again.ledger.hit.entry.body)
+    return entry_bytes(again.ledger.hit.entry)
 
 
 def may_show(ledger: Ledger, find: Callable[[EntryId], Entry | None]) -> bool:

@@ -17,6 +17,7 @@ from typing import Final
 
 import orjson
 
+from cache.stores.memory import entry_bytes
 from sidecar import answer, streams
 from sidecar.admission.admission import Admission
 from sidecar.again import Again, weight_bytes
@@ -87,8 +88,9 @@ class Givens:
         head = fixed_head(pipeline.accounting.headers(ledger), is_stream=is_stream)
         events = _events(pipeline, ledger) if is_stream else None
         # The cache may let go of the entry before we do: it is reckoned in.
-        weight = weight_bytes(len(body)) + len(head)
-        weight += (9 if is_stream else 1) * len(ledger.hit.entry.body)
+        entry = ledger.hit.entry
+        weight = weight_bytes(len(body)) + len(head) + entry_bytes(entry)
+        weight += 8 * len(entry.body) if is_stream else 0
         self._bury(again)
         self._held[key] = _Given(again, head, events, weight)
         self._weight += weight
