@@ -39,6 +39,7 @@ from sidecar.web.openai_api import OpenAIApi
 from sidecar.web.overrides_api import OverridesApi
 from sidecar.web.review_api import ReviewApi
 from sidecar.web.router_api import RouterApi
+from sidecar.web.straight import Straight
 from sidecar.web.token import OperatorToken
 from sidecar.web.upstreams_api import UpstreamsApi, shut
 
@@ -233,6 +234,8 @@ def data_plane(
         drills=drills,
         givens=givens,
     )
+    if givens is not None:
+        givens.straight = Straight(openai_api, config.server.max_body_bytes, lasting.logger)
     feedback_api = FeedbackApi(
         admission=lasting.admission,
         log=lasting.log,

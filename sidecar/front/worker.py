@@ -33,6 +33,7 @@ from sidecar.web.connections import room_for_connections
 from sidecar.web.heads import CHAT, MAX_ASKED_BYTES, Heads, fresh_request_id, request_key
 from sidecar.web.listen import SocketDoor, drain
 from sidecar.web.middleware import double_talk_refused, errors_told, pages_kept_out
+from sidecar.web.quick import Asked
 
 TELL_S: Final = 0.05
 """Chosen: what a front that is killed has not told of; twenty trips a second are nothing."""
@@ -142,6 +143,7 @@ class Shown:
     Attributes:
         heads: What requests began with lately.
         is_shut: Nothing is given any more: each answer is to say that the door drains.
+        straight: None: what the table does not know is relayed.
     """
 
     def __init__(self, reader: Reader, teller: Teller, secret: bytes) -> None:
@@ -149,6 +151,7 @@ class Shown:
         self._teller = teller
         self.heads: Final = Heads(secret)
         self.is_shut = False
+        self.straight: Asked | None = None
 
     def find(self, key: bytes) -> bytes | None:
         """The whole answer to the request with this key; None: it is the owner's to give."""

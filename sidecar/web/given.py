@@ -26,6 +26,7 @@ from sidecar.pipeline import Pipeline
 from sidecar.stopwatch import Stopwatch
 from sidecar.web.connections import PIECE_BYTES
 from sidecar.web.heads import MAX_ASKED_BYTES, Heads, fresh_request_id, request_key
+from sidecar.web.quick import Asked
 from sidecar.web.sse import DONE, event
 from sidecar.web.wire import fixed_head, whole
 
@@ -60,6 +61,7 @@ class Givens:
     Attributes:
         heads: What requests began with lately.
         is_shut: Nothing is given any more: while the door drains, each answer is to say so.
+        straight: Who answers what was not given before; None leaves it to the application.
     """
 
     def __init__(self, pipeline: Callable[[], Pipeline], admission: Admission) -> None:
@@ -68,6 +70,7 @@ class Givens:
         self._admission = admission
         self.heads: Final = Heads(secrets.token_bytes(32))
         self.is_shut = False
+        self.straight: Asked | None = None
         self._held: OrderedDict[bytes, _Given] = OrderedDict()
         self._weight = 0
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
+from sidecar.options import Options
+
 CHAT: Final = "/v1/chat/completions"
 
 KEY_BYTES: Final = 16
@@ -25,7 +27,7 @@ MAX_ASKED_BYTES: Final = 64 * 1024
 """Chosen: longer requests are seldom the same, and are read the long way."""
 
 MAX_HEADS: Final = 1_024
-"""Chosen: callers send the same few heads again and again, but for the length of the body; 2 kB
+"""Chosen: callers send the same few heads again and again, but for the length of the body; 4 kB
 each."""
 
 MAX_HEAD_BYTES: Final = 8_190
@@ -56,7 +58,7 @@ _PLAIN: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Head:
     """A head that is as plain as can be.
 
@@ -64,11 +66,15 @@ class Head:
         end: Where it ends, and the body begins.
         body_bytes: Length of the body.
         asked: What a chat request's key begins with; None of any other request.
+        headers: By their names in lower case.
+        options: What they ask for; None until somebody has read that.
     """
 
     end: int
     body_bytes: int
     asked: blake2b | None
+    headers: Mapping[str, str]
+    options: Options | None = None
 
     def key(self, body: bytes) -> bytes:
         """Of this chat request with this body."""
@@ -141,7 +147,7 @@ def _read(raw: bytes, secret: bytes) -> Head | None:
     if not is_plain:
         return None
     is_chat = method == b"POST" and path == CHAT.encode()
-    return Head(len(raw), int(length), asked(pairs, secret) if is_chat else None)
+    return Head(len(raw), int(length), asked(pairs, secret) if is_chat else None, headers)
 
 
 def _pair(line: str) -> tuple[str, str]:

@@ -53,6 +53,19 @@ def json_response(
     )
 
 
+def fault_told(fault: Exception, path: str, logger: logging.Logger) -> web.Response:
+    """The answer to a request that ended in `fault`, whatever that is."""
+    if isinstance(fault, SidecarError):
+        return error_response(fault)
+    if isinstance(fault, ConnectionError):
+        # The caller left while he was being answered: nobody reads this.
+        return web.Response(status=CALLER_LEFT_STATUS)
+    # What nobody foresaw: the caller hears of it, the log holds the trace.
+    told = {"facts": {"path": path[:200]}}
+    logger.error("unforeseen fault", exc_info=fault, extra=told)
+    return error_response(SidecarError("the sidecar failed; the fault is logged"))
+
+
 def errors_told(logger: logging.Logger) -> Middleware:
     """The middleware that lets no fault out untold."""
 
@@ -60,17 +73,10 @@ def errors_told(logger: logging.Logger) -> Middleware:
     async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             response = await handler(request)
-        except SidecarError as fault:
-            response = error_response(fault)
         except web.HTTPException as fault:
             response = _http_error(fault)
-        except ConnectionError:
-            # The caller left while he was being answered: nobody reads this.
-            response = web.Response(status=CALLER_LEFT_STATUS)
-        except Exception:
-            # What nobody foresaw: the caller hears of it, the log holds the trace.
-            logger.exception("unforeseen fault", extra={"facts": {"path": request.path[:200]}})
-            response = error_response(SidecarError("the sidecar failed; the fault is logged"))
+        except Exception as fault:  # noqa: BLE001 - see `fault_told`
+            response = fault_told(fault, request.path, logger)
         request_id = request.get(REQUEST_ID)
         if request_id is not None and not response.prepared:
             response.headers.setdefault("x-sidecar-request-id", request_id)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 
@@ -14,7 +14,7 @@ from sidecar.chat import parse
 from sidecar.deadline import Deadline
 from sidecar.errors import NotBuilt, UnknownModel
 from sidecar.ledger import Inquiry
-from sidecar.options import parse_options
+from sidecar.options import Options, parse_options
 from sidecar.pipeline import Pipeline
 from sidecar.replies import Reply
 from sidecar.stopwatch import Stopwatch
@@ -23,8 +23,10 @@ from sidecar.web.bodies import read_body
 from sidecar.web.connections import SEND_S, send_whole
 from sidecar.web.drills import Drills
 from sidecar.web.given import Givens
-from sidecar.web.heads import fresh_request_id
+from sidecar.web.heads import CHAT, fresh_request_id
 from sidecar.web.middleware import REQUEST_ID, json_response
+
+T = TypeVar("T")
 
 NOT_BUILT: Final = (
     "/v1/completions",
@@ -76,7 +78,7 @@ class OpenAIApi:
     def routes(self) -> list[web.RouteDef]:
         """Where the handlers stand."""
         return [
-            web.post("/v1/chat/completions", self.chat),
+            web.post(CHAT, self.chat),
             web.get("/v1/models", self.models),
             web.get("/v1/models/{id:.+}", self.model),
             *(web.route("*", path + "{rest:(/.*)?}", self.not_built) for path in NOT_BUILT),
@@ -84,17 +86,45 @@ class OpenAIApi:
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """`POST /v1/chat/completions`."""
-        watch, received_at = Stopwatch(), time.time()
         request[REQUEST_ID] = request_id = fresh_request_id()
+        return await self.answered(
+            request_id,
+            request.headers,
+            parse_options(request.headers),
+            read=lambda: read_body(request),
+            send=lambda reply: _sent(request, reply, self._send_s),
+        )
+
+    async def answered(
+        self,
+        request_id: str,
+        headers: Mapping[str, str],
+        options: Options,
+        *,
+        read: Callable[[], Awaitable[bytes]],
+        send: Callable[[Reply], Awaitable[T]],
+    ) -> T:
+        """What `send` makes of the reply to a chat request; its account is closed after that.
+
+        Args:
+            request_id: Its id.
+            headers: Its headers, as `options` were read from them.
+            options: The same, read.
+            read: Gives its body, once there is a place for it.
+            send: Sends the reply, to its last byte.
+
+        Raises:
+            SidecarError: There is none.
+        """
+        watch, received_at = Stopwatch(), time.time()
         admission = self._admission
-        caller = admission.identify(request.headers)
-        options = parse_options(request.headers)
+        caller = admission.identify(headers)
         deadline = Deadline.after_s(
             min(options.timeout_s or self._request_timeout_s, self._request_timeout_s)
         )
         with await admission.place(caller, options.priority, deadline):
-            drill = self._drills.find(request.headers, request_id)
-            raw = await read_body(request)
+            drill = self._drills.find(headers, request_id)
+            raw = await read()
             with watch.hop("parse"):
                 parsed = parse(raw)
             inquiry = Inquiry(
@@ -106,7 +136,7 @@ class OpenAIApi:
                 deadline=deadline,
                 watch=watch,
                 drill=drill,
-                path=request.path,
+                path=CHAT,
             )
             admission.count_user(caller, inquiry.user)
             reply = await self._pipeline().serve(inquiry)
@@ -114,17 +144,11 @@ class OpenAIApi:
             if limits:
                 reply = replace(reply, headers={**reply.headers, **limits})
             elif reply.again is not None and self._givens is not None:
-                self._givens.keep(request.headers, raw, reply.again)
-            return await self._answered(request, reply)
-
-    async def _answered(self, request: web.Request, reply: Reply) -> web.StreamResponse:
-        try:
-            if reply.pour is not None:
-                return await sse.send(request, reply, self._send_s)
-            assert reply.body is not None  # noqa: S101 - whole
-            return await send_whole(request, reply.headers, reply.body, self._send_s)
-        finally:
-            reply.close()
+                self._givens.keep(headers, raw, reply.again)
+            try:
+                return await send(reply)
+            finally:
+                reply.close()
 
     async def models(self, request: web.Request) -> web.Response:
         """`GET /v1/models`."""
@@ -146,3 +170,10 @@ class OpenAIApi:
     async def not_built(self, request: web.Request) -> web.Response:
         """A path of the contract that is not there yet."""
         raise NotBuilt(f"{request.path} is not built in this version")
+
+
+async def _sent(request: web.Request, reply: Reply, send_s: float) -> web.StreamResponse:
+    if reply.pour is not None:
+        return await sse.send(request, reply, send_s)
+    assert reply.body is not None  # noqa: S101 - whole
+    return await send_whole(request, reply.headers, reply.body, send_s)
