@@ -235,10 +235,14 @@ def _forbidden(
         ((body.get("n") or 1) > 1, "n above 1"),
         ((body.get("temperature") or 0.0) > config.max_temperature, "sampled"),
         (_has_tools(body) and not config.cache_tool_calls, "tools"),
-        (question is not None and needs_context(question), "needs its context"),
-        (question is not None and is_time_bound(question), "time-bound"),
     )
-    return next((reason for applies, reason in checks if applies), "")
+    for applies, reason in checks:
+        if applies:
+            return reason
+    # Last, for these read the whole question.
+    if question is not None and needs_context(question):
+        return "needs its context"
+    return "time-bound" if question is not None and is_time_bound(question) else ""
 
 
 def _has_tools(body: Mapping[str, Any]) -> bool:

@@ -91,32 +91,36 @@ class Flight:
 
     async def outcome(self) -> Outcome:
         """What became of it; raises what the climb raised."""
-        # Shielded: a listener that is cancelled must not take the flight along.
-        return await asyncio.shield(self._task)
+        await self.until(self._task.done)
+        return self._task.result()
 
     async def landed(self) -> Outcome | None:
         """What became of it; None if nothing did, for whoever has another way to go."""
-        await asyncio.wait([self._task])
+        await self.until(self._task.done)
         return self._task.result() if self.is_answered else None
 
     async def first(self) -> Told | None:
         """Its first chunk, or None if it landed without one; raises what the climb raised."""
-        if not self._told and not self._task.done():
-            await self.news()
+        await self.until(lambda: bool(self._told) or self._task.done())
         if self._told:
             return self._told[0]
         self._task.result()
         return None
 
-    async def news(self) -> None:
-        """Wait until it says something more, or has landed."""
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so; looked at with each chunk, and once it landed.
+
+        Not the task itself is awaited: a listener who is cancelled must not take it along.
+        """
+        if is_so():
+            return
         came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def told() -> None:
-            if not came.done():
+        def look() -> None:
+            if not came.done() and is_so():
                 came.set_result(None)
 
-        with self.watched(told):
+        with self.watched(look):
             await came
 
     def told(self, place: int) -> list[Told]:

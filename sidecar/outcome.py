@@ -92,11 +92,14 @@ class Outcome:
     @property
     def cost_usd(self) -> Decimal:
         """All attempts together."""
-        return sum((attempt.cost_usd for attempt in self.attempts), Decimal(0))
+        first, *others = self.attempts
+        return sum((each.cost_usd for each in others), first.cost_usd)
 
     @property
     def escalations(self) -> int:
         """How many times an answer was held and a higher tier was asked for a better one."""
+        if len(self.attempts) == 1:
+            return 0
         answered = {attempt.place for attempt in self.attempts if attempt.body is not None}
         return max(0, len(answered) - 1)
 

@@ -74,16 +74,16 @@ class Replies:
         Raises:
             SidecarError: There is none.
         """
-        request, stack = ledger.inquiry.request, ExitStack()
-        with stack:
+        with ExitStack() as stack:
             stack.enter_context(flight.heard_by(ledger, leads=leads))
             # The leader's own deadline is kept by dispatch, which may hold an answer to serve.
             budget_s = None if leads else ledger.inquiry.deadline.remaining_s()
             try:
-                async with asyncio.timeout(budget_s):
-                    first = await self._first(ledger, flight) if request.stream else None
-                    if first is None:
-                        await self._land(ledger, flight)
+                if budget_s is None:
+                    first = await self._begun(ledger, flight)
+                else:
+                    async with asyncio.timeout(budget_s):
+                        first = await self._begun(ledger, flight)
             except TimeoutError as fault:
                 raise DeadlineExceeded("the shared answer") from fault
             if first is None:
@@ -98,9 +98,15 @@ class Replies:
                 close=stack.pop_all().close,
             )
 
-    async def _first(self, ledger: Ledger, flight: Flight) -> Told | None:
-        with ledger.inquiry.watch.hop("upstream"):
-            return await flight.first()
+    async def _begun(self, ledger: Ledger, flight: Flight) -> Told | None:
+        """The first chunk of a stream that comes live; None: it landed, well."""
+        if ledger.inquiry.request.stream:
+            with ledger.inquiry.watch.hop("upstream"):
+                first = await flight.first()
+            if first is not None:
+                return first
+        await self._land(ledger, flight)
+        return None
 
     async def _land(self, ledger: Ledger, flight: Flight) -> None:
         """Wait until the flight landed, and note what became of it."""

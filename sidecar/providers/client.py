@@ -130,7 +130,7 @@ class HttpUpstream:
             timeouts.read_s,
             now_s + min(timeouts.total_s, call.deadline.remaining_s()),
             first_by_s=now_s + timeouts.first_token_s,
-            hear=lambda headers: call.hear(openai.passed_headers(self._discreet(headers))),
+            hear=lambda headers: call.hear(self._discreet(headers)),
             tell=tell,
         )
         await self._post(call, events, stream=True)
@@ -181,10 +181,10 @@ class HttpUpstream:
         return (self._first_line + lines).encode("utf-8", "surrogateescape")
 
     def _discreet(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers that quote no secret of ours."""
+        """The headers that pass through, and quote no secret of ours."""
         return {
             name: value
-            for name, value in headers.items()
+            for name, value in openai.passed_headers(headers).items()
             if not any(secret in value for secret in self._secrets)
         }
 

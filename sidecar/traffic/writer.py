@@ -158,7 +158,8 @@ class TrafficWriter:
         if isinstance(record, AgainRecord):
             packed = self._packed_again(record)
         else:
-            packed = msgpack.packb(self._redaction.applied(to_map(record)))
+            # One packer for all: each has a room of its own, 256 KiB, to be had and given back.
+            packed = self._pack(self._redaction.applied(to_map(record)))
         if self._cipher is not None:
             path, number = self._place
             packed = msgpack.packb(self._cipher.seal(packed, place(path, number)))

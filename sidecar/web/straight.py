@@ -31,9 +31,6 @@ _NOT_HERE: Final = "origin"
 
 
 _PHRASES: Final = {each.value: each.phrase for each in HTTPStatus}
-_ENDS: Final = frozenset("\r\n\0")
-"""What holds the end of a line would begin another one, and is not told."""
-
 _CHUNKED: Final = "transfer-encoding: chunked"
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -102,9 +99,11 @@ class _Sent:
 
     def head(self, status: int, headers: Mapping[str, str], framing: str) -> bytes:
         """The answer's, `framing` being the lines that say where its body ends."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        ends = max(lines.count("\n"), lines.count("\r"))
+        if ends > len(headers) or "\0" in lines:
+            raise ValueError("a header holds the end of a line, and would begin another one")
         self.has_begun = True
-        plain = (pair for pair in headers.items() if _ENDS.isdisjoint(pair[1]))
-        lines = "".join(f"{name}: {value}\r\n" for name, value in plain)
         stays = "connection: close\r\n" if self._line.ends() else ""
         return (
             f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n"

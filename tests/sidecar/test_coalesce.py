@@ -119,11 +119,9 @@ async def test_a_stream_is_heard_from_its_beginning_whenever_one_comes() -> None
 
     async def listen() -> list[bytes]:
         with flight.heard_by(object(), leads=False):
-            heard = flight.told(0)
-            while not flight.is_done:
-                await flight.news()
-                heard += flight.told(len(heard))
-            return [chunk.data for chunk in heard]
+            early = flight.told(0)
+            await flight.until(lambda: flight.is_done)
+            return [chunk.data for chunk in (*early, *flight.told(len(early)))]
 
     late = asyncio.create_task(listen())
     await asyncio.sleep(0)
