@@ -235,7 +235,12 @@ def data_plane(
         givens=givens,
     )
     if givens is not None:
-        givens.straight = Straight(openai_api, config.server.max_body_bytes, lasting.logger)
+        givens.straight = Straight(
+            openai_api,
+            max_body_bytes=config.server.max_body_bytes,
+            send_s=config.server.send_timeout_s,
+            logger=lasting.logger,
+        )
     feedback_api = FeedbackApi(
         admission=lasting.admission,
         log=lasting.log,

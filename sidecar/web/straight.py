@@ -19,7 +19,7 @@ from aiohttp.http import SERVER_SOFTWARE
 from sidecar.errors import SidecarError
 from sidecar.options import parse_options
 from sidecar.replies import Reply
-from sidecar.web.connections import SEND_S
+from sidecar.web.connections import PIECE_BYTES
 from sidecar.web.heads import CHAT, Head, fresh_request_id
 from sidecar.web.middleware import fault_told
 from sidecar.web.openai_api import OpenAIApi
@@ -38,8 +38,12 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 class Straight:
     """Answers chat requests. Holds nothing between two of them."""
 
-    def __init__(self, api: OpenAIApi, max_body_bytes: int, logger: logging.Logger) -> None:
+    def __init__(
+        self, api: OpenAIApi, *, max_body_bytes: int, send_s: float, logger: logging.Logger
+    ) -> None:
+        """`send_s` is how long what was sent may lie untaken."""
         self._api = api
+        self._send_s = send_s
         self._max_body_bytes = max_body_bytes
         self._logger = logger
 
@@ -49,7 +53,7 @@ class Straight:
 
     async def answer(self, head: Head, body: bytes, line: Line) -> None:
         """The answer, or the fault, to its last byte; never an exception but a cancellation."""
-        request_id, sent = fresh_request_id(), _Sent(line)
+        request_id, sent = fresh_request_id(), _Sent(line, self._send_s)
 
         async def read() -> bytes:
             return body
@@ -71,11 +75,16 @@ class Straight:
 
 
 class _Sent:
-    """One answer on its way; a stream's sink, too (see `replies.Sink`)."""
+    """One answer on its way; a stream's sink, too (see `replies.Sink`).
 
-    def __init__(self, line: Line) -> None:
+    What is long goes piece by piece, the next one when the last one was taken: see `connections`.
+    """
+
+    def __init__(self, line: Line, send_s: float) -> None:
         self._line = line
+        self._send_s = send_s
         self._head = b""  # of a stream, until there is something to send with it
+        self._waiting: list[bytes] = []  # too long to be sent at once; the first is being sent
         self.has_begun = False
 
     async def reply(self, reply: Reply) -> None:
@@ -83,19 +92,27 @@ class _Sent:
         if reply.pour is not None:
             self._head = self.head(200, {**reply.headers, **STREAM_HEADERS}, _CHUNKED)
             await self._stream(reply)
-        else:
-            body = reply.body or b""
-            framing = f"content-type: application/json\r\ncontent-length: {len(body)}"
-            self._line.write(self.head(200, reply.headers, framing) + body)
-        await self.room()
+            return
+        body = reply.body or b""
+        framing = f"content-type: application/json\r\ncontent-length: {len(body)}"
+        head = self.head(200, reply.headers, framing)
+        first, *others = _pieces(body)
+        self._line.write(head + first)
+        await self._taken()
+        for piece in others:
+            self._line.write(piece)
+            await self._taken()
 
     async def _stream(self, reply: Reply) -> None:
         assert reply.pour is not None  # noqa: S101 - a stream's
         try:
             await reply.pour(self)
+            await self.room()
             self._chunk(DONE, _LAST_CHUNK)
         except SidecarError as fault:
+            await self.room()
             self._chunk(fault_event(fault), _LAST_CHUNK)
+        await self._taken()
 
     def head(self, status: int, headers: Mapping[str, str], framing: str) -> bytes:
         """The answer's, `framing` being the lines that say where its body ends."""
@@ -114,26 +131,43 @@ class _Sent:
     @property
     def is_full(self) -> bool:
         """See `replies.Sink`."""
-        return self._line.is_full
+        return bool(self._waiting) or self._line.is_full
 
     def write(self, payloads: Sequence[bytes]) -> None:
         """See `replies.Sink`."""
         data = event(payloads[0]) if len(payloads) == 1 else b"".join(map(event, payloads))
-        if data:
+        if self._waiting or len(data) > PIECE_BYTES:
+            self._waiting.append(data)
+        elif data:
             self._chunk(data, b"")
+
+    async def room(self) -> None:
+        """See `replies.Sink`."""
+        while self._waiting:
+            for piece in _pieces(self._waiting[0]):
+                self._chunk(piece, b"")
+                await self._taken()
+            self._waiting.pop(0)
+        await self._taken()
 
     def _chunk(self, data: bytes, last: bytes) -> None:
         head, self._head = self._head, b""
         self._line.write(b"%s%x\r\n%s\r\n%s" % (head, len(data), data, last))
 
-    async def room(self) -> None:
-        """See `replies.Sink`."""
+    async def _taken(self) -> None:
+        """Wait until the caller has taken what was written."""
         if not self._line.is_full:
             return
         try:
-            async with asyncio.timeout(SEND_S):
+            async with asyncio.timeout(self._send_s):
                 await self._line.drained()
         except TimeoutError as fault:
             self._line.abort()
             told = "the caller did not take what he asked for"
             raise ConnectionAbortedError(told) from fault
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    if len(data) <= PIECE_BYTES:
+        return [data]
+    return [data[begin : begin + PIECE_BYTES] for begin in range(0, len(data), PIECE_BYTES)]
