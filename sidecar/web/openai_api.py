@@ -90,7 +90,7 @@ class OpenAIApi:
         return await self.answered(
             request_id,
             request.headers,
-            parse_options(request.headers),
+            options_of=parse_options,
             read=lambda: read_body(request),
             send=lambda reply: _sent(request, reply, self._send_s),
         )
@@ -99,8 +99,8 @@ class OpenAIApi:
         self,
         request_id: str,
         headers: Mapping[str, str],
-        options: Options,
         *,
+        options_of: Callable[[Mapping[str, str]], Options],
         read: Callable[[], Awaitable[bytes]],
         send: Callable[[Reply], Awaitable[T]],
     ) -> T:
@@ -108,8 +108,8 @@ class OpenAIApi:
 
         Args:
             request_id: Its id.
-            headers: Its headers, as `options` were read from them.
-            options: The same, read.
+            headers: Its headers.
+            options_of: Reads what they ask for, once it is known who asks.
             read: Gives its body, once there is a place for it.
             send: Sends the reply, to its last byte.
 
@@ -119,6 +119,7 @@ class OpenAIApi:
         watch, received_at = Stopwatch(), time.time()
         admission = self._admission
         caller = admission.identify(headers)
+        options = options_of(headers)
         deadline = Deadline.after_s(
             min(options.timeout_s or self._request_timeout_s, self._request_timeout_s)
         )

@@ -148,6 +148,7 @@ class Quick(RequestHandler):
         """See aiohttp: end it, whatever is under way."""
         if self._asking is not None:
             self._asking.cancel()
+            await asyncio.wait([self._asking])
         await super().shutdown(timeout)
 
     def _is_idle(self) -> bool:

@@ -17,7 +17,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE
 
 from sidecar.errors import SidecarError
-from sidecar.options import parse_options
+from sidecar.options import Options, parse_options
 from sidecar.replies import Reply
 from sidecar.web.connections import PIECE_BYTES
 from sidecar.web.heads import CHAT, Head, fresh_request_id
@@ -55,14 +55,17 @@ class Straight:
         """The answer, or the fault, to its last byte; never an exception but a cancellation."""
         request_id, sent = fresh_request_id(), _Sent(line, self._send_s)
 
+        def options_of(headers: Mapping[str, str]) -> Options:
+            if head.options is None:
+                head.options = parse_options(headers)
+            return head.options
+
         async def read() -> bytes:
             return body
 
         try:
-            if head.options is None:
-                head.options = parse_options(head.headers)
             await self._api.answered(
-                request_id, head.headers, head.options, read=read, send=sent.reply
+                request_id, head.headers, options_of=options_of, read=read, send=sent.reply
             )
         except Exception as fault:  # noqa: BLE001 - see `fault_told`
             told = fault_told(fault, CHAT, self._logger)
