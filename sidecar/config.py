@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -97,8 +98,8 @@ class UpstreamConfig:
     speed: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind == "openai" and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url must begin with http:// or https://")
+        if self.kind == "openai":
+            _check_address(self.base_url)
         if self.kind == "replay" and not self.path:
             raise ValueError("path must name the recording")
         if self.speed < 0:
@@ -119,6 +120,21 @@ class UpstreamConfig:
             weight=self.weight,
             breaker=self.breaker,
         )
+
+
+def _check_address(base_url: str) -> None:
+    if not base_url.startswith(("http://", "https://")):
+        raise ValueError("base_url must begin with http:// or https://")
+    try:
+        parts = urlsplit(base_url)
+        is_server = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_server = False
+    if not is_server:
+        raise ValueError("base_url must name a server, and a port between 1 and 65535 if any")
+    if parts.username is not None:
+        # Addresses are told in logs and at the operator's plane.
+        raise ValueError("base_url must hold no user and no password; headers.authorization may")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

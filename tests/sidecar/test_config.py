@@ -127,6 +127,27 @@ def test_what_no_section_sees_alone_is_seen(extra: str, fault: str) -> None:
     assert fault in told[0]
 
 
+@pytest.mark.parametrize(
+    ("address", "fault"),
+    [
+        pytest.param("ftp://vendor/v1", "http:// or https://", id="scheme"),
+        pytest.param("https:///v1", "must name a server", id="no-server"),
+        pytest.param("https://vendor:port/v1", "must name a server", id="no-port"),
+        pytest.param("https://vendor:99999/v1", "must name a server", id="far-port"),
+        pytest.param("https://[::1/v1", "must name a server", id="half-an-address"),
+        pytest.param("https://me:secret@vendor/v1", "no user and no password", id="password"),
+    ],
+)
+def test_an_address_is_a_servers_and_holds_no_secret(address: str, fault: str) -> None:
+    """Told when the config is read, not with the first request; and never with the secret."""
+    extra = f'[[upstreams]]\nname="far"\nkind="openai"\nbase_url="{address}"'
+    told = faults(GOOD + extra)
+    assert len(told) == 1
+    assert told[0].startswith("upstreams[1]: base_url")
+    assert fault in told[0]
+    assert "secret@" not in told[0]
+
+
 def test_a_budget_where_nothing_has_a_price_is_refused() -> None:
     """It would hold nothing, and somebody would rely on it."""
     free = GOOD.replace("price_in_usd_per_mtok = 0.1", "")
