@@ -5,7 +5,7 @@ cache's index, say), so that none of it needs a lock.
 
 1. Works are done in the order in which they were handed in. What was posted before a text was asked
    about is done before that text's `then`.
-2. What waits when the thread comes by is taken, up to `MAX_TAKEN_TOKENS` or the next work that is
+2. What waits when the thread comes by is taken, up to `at_once_tokens` or the next work that is
    no text: at idle it is one text, and nobody waits for company. It is run shortest first, in
    batches within the token budget or, where texts do not run together (`Encoder.together`), alone.
 3. A caller who left before its batch began is neither encoded nor answered; who leaves later is
@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoder, Encoding, Tokens
@@ -33,10 +33,6 @@ from sidecar.errors import EncoderError
 from sidecar.niceness import ENCODING, give_way
 
 T = TypeVar("T")
-
-MAX_TAKEN_TOKENS: Final = 2_048
-"""Chosen: taken off the queue at a time, some 150 ms of int8; who comes then waits no longer for
-them, whatever their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +155,7 @@ class Texts:
             if tokens is not None:
                 taken.append(_Tokenised(job, tokens, 1e3 * (self._clock() - begun_s)))
                 tokens_taken += len(tokens.ids)
-            if jobs is None or tokens_taken >= MAX_TAKEN_TOKENS:
+            if jobs is None or tokens_taken >= self._encoder.at_once_tokens:
                 return taken, None
             try:
                 job = jobs.get_nowait()

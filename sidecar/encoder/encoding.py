@@ -65,6 +65,10 @@ class Encoder(Protocol):
     def together(self) -> bool:
         """Whether a text's vector is the same, and comes sooner, when texts run together."""
 
+    @property
+    def at_once_tokens(self) -> int:
+        """How many are soon done, so that who comes meanwhile may wait for all of them."""
+
     def tokenize(self, text: str) -> Tokens:
         """The text's tokens, cut to the window; raises EncoderError."""
 

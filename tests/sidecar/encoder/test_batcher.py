@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.encoder.batcher import MAX_TAKEN_TOKENS, Batcher, BatchReport
+from sidecar.encoder.batcher import Batcher, BatchReport
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoding, Tokens, Vectors
 from sidecar.errors import EncoderError
@@ -32,6 +32,10 @@ class FakeEncoder:
     @property
     def together(self) -> bool:
         return self._together
+
+    @property
+    def at_once_tokens(self) -> int:
+        return 2_048
 
     def tokenize(self, text: str) -> Tokens:
         if text.startswith("!"):
@@ -334,20 +338,20 @@ def test_a_question_does_not_wait_for_a_page_that_came_before_it() -> None:
 
 
 def test_no_more_is_taken_at_a_time_than_is_soon_done() -> None:
-    """Beyond `MAX_TAKEN_TOKENS` a text waits for its turn, however short it is."""
+    """Beyond `at_once_tokens` a text waits for its turn, however short it is."""
     encoder = FakeEncoder(together=False)
 
     async def scene(batcher: Batcher) -> None:
         gate = Gate()
         await gate.shut(batcher)
-        pages = [batcher.encode("a page of", seen) for _ in range(MAX_TAKEN_TOKENS // 8)]
+        pages = [batcher.encode("a page of", seen) for _ in range(encoder.at_once_tokens // 8)]
         asked = await queued(batcher, *pages, batcher.encode("abc", seen))
         gate.open()
         await asyncio.gather(*asked)
 
     with_batcher(encoder, scene)
     assert encoder.batches[-1] == (3,)
-    assert len(encoder.batches) == MAX_TAKEN_TOKENS // 8 + 1
+    assert len(encoder.batches) == encoder.at_once_tokens // 8 + 1
 
 
 async def test_times_are_told_by_the_clock_that_was_handed_in() -> None:

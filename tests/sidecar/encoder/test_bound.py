@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.encoder.bound import Bound
-from sidecar.encoder.bundle import Bundle, EncoderConfig
+from sidecar.encoder.bundle import Bundle, Device, EncoderConfig
 from sidecar.encoder.onnx import OnnxEncoder, feed
 from sidecar.encoder.tokenizer import Tokenizer
 from sidecar.errors import EncoderError
@@ -105,3 +105,21 @@ def test_a_place_that_is_not_there_is_a_fault_of_ours(made_bundle: Path) -> None
         pytest.skip("this machine has one")
     with pytest.raises(EncoderError, match="session failed"):
         encoder.encode(["w1"])
+
+
+@pytest.mark.parametrize(("device", "tokens"), [("cpu", 2_048), ("cuda", 32_768)])
+def test_a_card_is_given_a_whole_run_at_a_time(device: Device, tokens: int) -> None:
+    """Off a queue, too; on a CPU so many tokens would keep who comes meanwhile for seconds."""
+
+    def never() -> tuple[ort.InferenceSession, Tokenizer]:
+        raise AssertionError("nothing is encoded here")
+
+    encoder = OnnxEncoder(
+        never,
+        encoder_id="",
+        dim=tiny.DIM,
+        device=device,
+        precision="fp32",
+        max_batch_tokens=32_768,
+    )
+    assert encoder.at_once_tokens == tokens
