@@ -35,15 +35,28 @@ quality = 0.95
 steps = [0.5, 1.0]
 requests = {requests}
 min_labels = 20
+{guards}
 
 [traffic]
 dir = "{traffic}"
 """
 
 
-def config(folder: Path, *, requests: int = 30, more: str = "") -> str:
+# So few requests differ by chance: with the guards' own margins one trial in twenty goes on and on.
+LENIENT = """
+max_quality_loss = 0.5
+max_cost_increase = 5.0
+max_escalation_increase = 1.0
+"""
+
+
+def config(folder: Path, *, requests: int = 30, more: str = "", guards: str = "") -> str:
     return CONFIG.format(
-        registry=folder / "registry", traffic=folder / "traffic", requests=requests, more=more
+        registry=folder / "registry",
+        traffic=folder / "traffic",
+        requests=requests,
+        more=more,
+        guards=guards,
     )
 
 
@@ -119,7 +132,7 @@ async def test_a_sabotaged_artifact_is_taken_back(start: Start, tmp_path: Path) 
 
 async def test_a_good_artifact_earns_its_place(start: Start, tmp_path: Path) -> None:
     """Each step is seen in the header, the state and the log; in the end it serves."""
-    sidecar = await start(DEMO, config(tmp_path))
+    sidecar = await start(DEMO, config(tmp_path, guards=LENIENT))
     shipped, good = Artifact.load(DEFAULT).version, released(tmp_path, -0.05)
     await sidecar.lasting.rollout.look()
     await until(sidecar, good, good)
