@@ -27,6 +27,7 @@ import numpy as np
 from cache.errors import StoreError
 from cache.index import Cells
 from cache.stores.cipher import Cipher, mark_of
+from cache.stores.sound import Make, connected
 from cache.stores.tables import translated
 
 SCHEMA_VERSION: Final = 1
@@ -37,9 +38,6 @@ MAX_KEPT: Final = 64
 
 _APPLICATION_ID: Final = 0x53434345
 """Written in the file's header, so that no other program's database is taken for ours."""
-
-_BUSY_MS: Final = 2_000
-"""Chosen: how long another process (a backup, an operator's shell) may hold the file."""
 
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS cells"
@@ -65,14 +63,16 @@ class CellStore:
             StoreError: The folder cannot be written, or another process holds the file.
         """
         try:
-            connection = _connected(path, mark_of(cipher))
+            connection = connected(path, _make(cipher))
             if connection is None:
                 _deleted(path)
-                connection = _connected(path, mark_of(cipher))
+                connection = connected(path, _make(cipher))
         except (sqlite3.Error, OSError) as fault:
             raise StoreError(f"{path} cannot be opened: {fault}") from fault
         if connection is None:
             raise StoreError(f"{path} is not a sound database though it was just begun")
+        with translated("opened"):
+            connection.execute("PRAGMA secure_delete = ON")  # see rule 4
         return cls(connection, encoder_id, cipher)
 
     def find(self, partition: bytes, dim: int) -> Cells | None:
@@ -145,47 +145,13 @@ class CellStore:
             self._connection.close()
 
 
+def _make(cipher: Cipher | None) -> Make:
+    return Make(_APPLICATION_ID ^ mark_of(cipher), SCHEMA_VERSION, _SCHEMA)
+
+
 def _place(partition: bytes) -> bytes:
     """What a sealed row is bound to."""
     return b"cells " + partition
-
-
-def _connected(path: Path, mark: int) -> sqlite3.Connection | None:
-    """A connection to a sound database of ours, or None if the file is none."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    # Opened on one thread and used on others, one after the other.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if not is_new and not _is_ours(connection, mark):
-            connection.close()
-            return None
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = ON")  # see rule 4
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID ^ mark}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    except sqlite3.OperationalError:
-        # Held by another, read-only, disk full: says nothing about what the file holds.
-        connection.close()
-        raise
-    except sqlite3.DatabaseError:
-        connection.close()
-        return None
-    return connection
-
-
-def _is_ours(connection: sqlite3.Connection, mark: int) -> bool:
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if (application_id, version) != (_APPLICATION_ID ^ mark, SCHEMA_VERSION):
-        return False
-    return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
 
 
 def _deleted(path: Path) -> None:

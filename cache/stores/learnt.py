@@ -28,15 +28,13 @@ from cache.learnt import Learnt, Proof
 from cache.rejections import Pair, PairId
 from cache.standing import Memo, Owner, State
 from cache.stores.cipher import Cipher, mark_of
+from cache.stores.sound import Make, connected
 
 SCHEMA_VERSION: Final = 1
 """Rises with the rows below. An older file is put aside: what it knew is learnt again."""
 
 _APPLICATION_ID: Final = 0x53434C54
 """Written in the file's header, so that no other program's database is taken for ours."""
-
-_BUSY_MS: Final = 2_000
-"""Chosen: how long another process (a backup, an operator's shell) may hold the file."""
 
 _PARTITION: Final = "partition"
 _ENTRY: Final = "entry"
@@ -76,10 +74,10 @@ class LearntStore:
         renamed_to = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = _connected(path, mark_of(cipher))
+            connection = connected(path, _make(cipher))
             if connection is None:
                 renamed_to = _put_aside(path)
-                connection = _connected(path, mark_of(cipher))
+                connection = connected(path, _make(cipher))
         except (sqlite3.Error, OSError) as fault:
             raise StoreError(f"{path} cannot be opened: {fault}") from fault
         if connection is None:
@@ -238,47 +236,13 @@ def _checksum(kind: str, key: bytes, value: bytes) -> bytes:
     return hashed.digest()
 
 
-def _connected(path: Path, mark: int) -> sqlite3.Connection | None:
-    """A connection to a sound database of ours, or None if the file is none."""
-    # It holds questions, and so does the log beside it, which takes the file's mode.
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    # Opened on one thread and used on another, one after the other.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if not is_new and not _is_ours(connection, mark):
-            connection.close()
-            return None
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SCHEMA)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID ^ mark}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    except sqlite3.OperationalError:
-        # Held by another, read-only, disk full: says nothing about what the file holds.
-        connection.close()
-        raise
-    except sqlite3.DatabaseError:
-        connection.close()
-        return None
-    return connection
+def _make(cipher: Cipher | None) -> Make:
+    return Make(_APPLICATION_ID ^ mark_of(cipher), SCHEMA_VERSION, _SCHEMA)
 
 
 def _place(kind: str, key: bytes) -> bytes:
     """What a sealed row is bound to."""
     return kind.encode() + b" " + key
-
-
-def _is_ours(connection: sqlite3.Connection, mark: int) -> bool:
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if (application_id, version) != (_APPLICATION_ID ^ mark, SCHEMA_VERSION):
-        return False
-    return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
 
 
 def _put_aside(path: Path) -> Path:
