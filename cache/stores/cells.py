@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from struct import pack
@@ -27,7 +26,7 @@ import numpy as np
 from cache.errors import StoreError
 from cache.index import Cells
 from cache.stores.cipher import Cipher, mark_of
-from cache.stores.sound import Make, connected
+from cache.stores.sound import Make, deleted, opened, tables
 from cache.stores.tables import translated
 
 SCHEMA_VERSION: Final = 1
@@ -43,6 +42,9 @@ _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS cells"
     " (partition BLOB PRIMARY KEY, dim INTEGER, fit REAL, centres BLOB, checksum BLOB)"
 )
+
+_SETTINGS: Final = ("PRAGMA secure_delete = ON",)
+"""See rule 4."""
 
 
 class CellStore:
@@ -62,17 +64,11 @@ class CellStore:
         Raises:
             StoreError: The folder cannot be written, or another process holds the file.
         """
+        make = Make(_APPLICATION_ID ^ mark_of(cipher), SCHEMA_VERSION, tables(_SCHEMA), _SETTINGS)
         try:
-            connection = connected(path, _make(cipher))
-            if connection is None:
-                _deleted(path)
-                connection = connected(path, _make(cipher))
+            connection, _ = opened(path, make, deleted)
         except (sqlite3.Error, OSError) as fault:
             raise StoreError(f"{path} cannot be opened: {fault}") from fault
-        if connection is None:
-            raise StoreError(f"{path} is not a sound database though it was just begun")
-        with translated("opened"):
-            connection.execute("PRAGMA secure_delete = ON")  # see rule 4
         return cls(connection, encoder_id, cipher)
 
     def find(self, partition: bytes, dim: int) -> Cells | None:
@@ -145,16 +141,6 @@ class CellStore:
             self._connection.close()
 
 
-def _make(cipher: Cipher | None) -> Make:
-    return Make(_APPLICATION_ID ^ mark_of(cipher), SCHEMA_VERSION, _SCHEMA)
-
-
 def _place(partition: bytes) -> bytes:
     """What a sealed row is bound to."""
     return b"cells " + partition
-
-
-def _deleted(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).unlink()

@@ -30,7 +30,7 @@ from cache.errors import StoreError
 from cache.eviction import worth_usd
 from cache.stores.cipher import Cipher, mark_of
 from cache.stores.rows import GET, PUT, PUT_VECTOR, entry_of, row_of
-from cache.stores.tables import MARK, connected, named, put_aside, translated
+from cache.stores.tables import MARK, named, opened, translated
 
 _LOAD_ROWS: Final = 500
 """Chosen: rows read at a time; bounds what a load holds beside the entries it gave."""
@@ -101,15 +101,8 @@ class DiskStore:
         Raises:
             StoreError: The folder cannot be written, or another process holds the file.
         """
-        renamed_to = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection = connected(path, mark_of(cipher))
-            if connection is None:
-                renamed_to = put_aside(path)
-                connection = connected(path, mark_of(cipher))
-            if connection is None:
-                raise StoreError(f"{path} is not a sound database though it was just begun")
+            connection, renamed_to = opened(path, mark_of(cipher))
             page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
             connection.execute(f"PRAGMA max_page_count = {max_bytes // page_bytes}")
         except (sqlite3.Error, OSError) as fault:

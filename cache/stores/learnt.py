@@ -14,7 +14,7 @@ from __future__ import annotations
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,7 @@ from cache.learnt import Learnt, Proof
 from cache.rejections import Pair, PairId
 from cache.standing import Memo, Owner, State
 from cache.stores.cipher import Cipher, mark_of
-from cache.stores.sound import Make, connected
+from cache.stores.sound import Make, opened, put_aside, tables
 
 SCHEMA_VERSION: Final = 1
 """Rises with the rows below. An older file is put aside: what it knew is learnt again."""
@@ -71,17 +71,11 @@ class LearntStore:
         Raises:
             StoreError: The folder cannot be written, or another process holds the file.
         """
-        renamed_to = None
+        make = Make(_APPLICATION_ID ^ mark_of(cipher), SCHEMA_VERSION, tables(_SCHEMA))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection = connected(path, _make(cipher))
-            if connection is None:
-                renamed_to = _put_aside(path)
-                connection = connected(path, _make(cipher))
+            connection, renamed_to = opened(path, make, put_aside)
         except (sqlite3.Error, OSError) as fault:
             raise StoreError(f"{path} cannot be opened: {fault}") from fault
-        if connection is None:
-            raise StoreError(f"{path} is not a sound database though it was just begun")
         store = cls(connection, encoder_id, cipher)
         store.renamed_to = renamed_to
         return store
@@ -236,25 +230,9 @@ def _checksum(kind: str, key: bytes, value: bytes) -> bytes:
     return hashed.digest()
 
 
-def _make(cipher: Cipher | None) -> Make:
-    return Make(_APPLICATION_ID ^ mark_of(cipher), SCHEMA_VERSION, _SCHEMA)
-
-
 def _place(kind: str, key: bytes) -> bytes:
     """What a sealed row is bound to."""
     return kind.encode() + b" " + key
-
-
-def _put_aside(path: Path) -> Path:
-    """Rename the file and what belongs to it to the first free name; that name."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
-        number += 1
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 @contextmanager

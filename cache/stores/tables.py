@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,9 @@ from typing import Final
 from cache.entry import UNKNOWN_PROMPT
 from cache.epochs import Selector
 from cache.errors import StoreError
+from cache.stores import sound
 from cache.stores.rows import FIELDS
+from cache.stores.sound import Make
 from cache.stores.takeover import TAKEN_OVER, taken_over
 
 SCHEMA_VERSION: Final = 5
@@ -21,15 +23,13 @@ SCHEMA_VERSION: Final = 5
 _APPLICATION_ID: Final = 0x53434143
 """Written in the file's header, so that no other program's database is taken for ours."""
 
-_BUSY_MS: Final = 2_000
-"""Chosen: how long another process (a backup, an operator's shell) may hold the file."""
-
 _READ_CACHE_KIB: Final = 512
 """Chosen: a quarter of SQLite's own; there are three readers, and the system keeps the file too."""
 
-_CHECKED_BYTES: Final = 64 * 2**20
-"""Chosen: a file up to this size is checked page by page at the start, 0.1 s; a larger one would
-keep the first caller waiting, and each row has its checksum."""
+_SETTINGS: Final = (
+    "PRAGMA auto_vacuum = INCREMENTAL",  # heard in a new file alone
+    "PRAGMA recursive_triggers = ON",  # a row replaced is a row deleted
+)
 
 MARK: Final = "kind, value, tenant, epoch, raised_at"
 
@@ -63,52 +63,19 @@ _NAMED: Final = {
 """What `Selector.covers` compares, by `Selector.by`."""
 
 
-def connected(path: Path, mark: int = 0) -> sqlite3.Connection | None:
-    """A connection to a sound database of ours, begun if there is none; None if the file is none.
+def opened(path: Path, mark: int = 0) -> tuple[sqlite3.Connection, Path | None]:
+    """A connection to the kept answers at `path`; see `cache.stores.sound` for what it raises.
 
-    `mark` is that of the key that it is sealed with: see `cache.stores.cipher`.
-
-    Raises:
-        sqlite3.OperationalError: It cannot be opened, which says nothing about what it holds.
-        OSError: As above.
+    `mark` is that of the key that they are sealed with: see `cache.stores.cipher`.
     """
-    # Before SQLite sees it: the log beside it takes the file's mode.
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    # The owner may build the store on one thread and use it on another, one after the other.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if not is_new and not _is_ours(connection, mark):
-            connection.close()
-            return None
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heard in a new file alone
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA recursive_triggers = ON")  # a row replaced is a row deleted
-        connection.create_function("unhex_", 1, bytes.fromhex, deterministic=True)
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            version = _version(connection)
-            if version in TAKEN_OVER:
-                taken_over(connection, version, partial(_begin, connection))
-            else:
-                _begin(connection)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID ^ mark}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    except sqlite3.OperationalError:
-        # Held by another, read-only, disk full: says nothing about what the file holds.
-        connection.close()
-        raise
-    except sqlite3.DatabaseError:
-        connection.close()
-        return None
-    return connection
+    make = Make(_APPLICATION_ID ^ mark, SCHEMA_VERSION, _begin, _SETTINGS, TAKEN_OVER)
+    connection, moved_to = sound.opened(path, make, sound.put_aside)
+    connection.create_function("unhex_", 1, bytes.fromhex, deterministic=True)
+    return connection, moved_to
 
 
 def connected_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, to a database that `connected` has opened.
+    """A connection that writes nothing, to a database that `opened` has begun.
 
     Raises:
         sqlite3.OperationalError: It cannot be opened.
@@ -119,22 +86,10 @@ def connected_to_read(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    connection.execute(f"PRAGMA busy_timeout = {sound.BUSY_MS}")
     connection.execute(f"PRAGMA cache_size = -{_READ_CACHE_KIB}")
     connection.create_function("unhex_", 1, bytes.fromhex, deterministic=True)
     return connection
-
-
-def put_aside(path: Path) -> Path:
-    """Rename the file and what belongs to it to the first free name; that name."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
-        number += 1
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 def named(selector: Selector) -> tuple[str, tuple[str, ...]]:
@@ -154,24 +109,9 @@ def translated(done: str) -> Iterator[None]:
         raise StoreError(f"the disk store could not be {done}: {fault}") from fault
 
 
-def _begin(connection: sqlite3.Connection) -> None:
-    for statement in _SCHEMA:
-        connection.execute(statement)
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _is_ours(connection: sqlite3.Connection, mark: int) -> bool:
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    if application_id != _APPLICATION_ID ^ mark:
-        return False
-    if _version(connection) not in {*TAKEN_OVER, SCHEMA_VERSION}:
-        return False
-    pages, page_bytes = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
-    )
-    if pages * page_bytes > _CHECKED_BYTES:
-        return True
-    return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
+def _begin(connection: sqlite3.Connection, version: int) -> None:
+    make_tables = sound.tables(*_SCHEMA)
+    if version in TAKEN_OVER:
+        taken_over(connection, version, partial(make_tables, connection, version))
+    else:
+        make_tables(connection, version)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final, get_args
 
+from cache.stores.sound import Make, opened, put_aside, tables
 from sidecar.admission.purses import Spending
 from sidecar.admission.rates import Kind, Level
 from sidecar.errors import AdmissionStoreError
@@ -27,9 +28,6 @@ MAX_ROWS: Final = 250_000
 
 _APPLICATION_ID: Final = 0x53434144
 """Written in the file's header, so that no other program's database is taken for ours."""
-
-_BUSY_MS: Final = 2_000
-"""Chosen: how long another process (a backup, an operator's shell) may hold the file."""
 
 _SPENDINGS: Final = (
     "CREATE TABLE IF NOT EXISTS spendings (tenant TEXT, user TEXT, day INTEGER, usd TEXT,"
@@ -64,17 +62,11 @@ class AdmissionStore:
         Raises:
             AdmissionStoreError: The folder cannot be written, or another process holds the file.
         """
-        renamed_to = None
+        make = Make(_APPLICATION_ID, SCHEMA_VERSION, tables(_SPENDINGS, _LEVELS))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection = _connected(path)
-            if connection is None:
-                renamed_to = _put_aside(path)
-                connection = _connected(path)
+            connection, renamed_to = opened(path, make, put_aside)
         except (sqlite3.Error, OSError) as fault:
             raise AdmissionStoreError(f"{path} cannot be opened: {fault}") from fault
-        if connection is None:
-            raise AdmissionStoreError(f"{path} is not a sound database though it was just begun")
         store = cls(connection)
         store.renamed_to = renamed_to
         return store
@@ -156,57 +148,6 @@ def _spending(tenant: str, named: str, day: int, usd: str) -> Spending | None:
     if not amount.is_finite():
         return None
     return Spending(tenant, _user(named), None if day == _NO_DAY else day, amount)
-
-
-def _connected(path: Path) -> sqlite3.Connection | None:
-    """A connection to a sound database of ours, or None if the file is none."""
-    # It holds users' names, and so does the log beside it, which takes the file's mode.
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    # Opened on one thread and used on another, one after the other.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        is_new = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        if not is_new and not _is_ours(connection):
-            connection.close()
-            return None
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_SPENDINGS)
-            connection.execute(_LEVELS)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    except sqlite3.OperationalError:
-        # Held by another, read-only, disk full: says nothing about what the file holds.
-        connection.close()
-        raise
-    except sqlite3.DatabaseError:
-        connection.close()
-        return None
-    return connection
-
-
-def _is_ours(connection: sqlite3.Connection) -> bool:
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if (application_id, version) != (_APPLICATION_ID, SCHEMA_VERSION):
-        return False
-    return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
-
-
-def _put_aside(path: Path) -> Path:
-    """Rename the file and what belongs to it to the first free name; that name."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.unreadable-{number}")).exists():
-        number += 1
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 @contextmanager
