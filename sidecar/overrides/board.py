@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from sidecar.overrides.override import Key, Override, Overrides, Ruling, Switch
+from sidecar.statefile import StateFile
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Board:
         `on_change` hears of each change, at once.
         """
         self._on_change = on_change
-        self._path = path
+        self._file = StateFile(path, MAX_FILE_BYTES, "the overrides", logger) if path else None
         self._clock = clock
         self._logger = logger
         self._overrides = Overrides()
@@ -60,8 +60,9 @@ class Board:
 
     async def start(self) -> None:
         """Restore what the file holds, and let go of what is over from now on. Never raises."""
-        if self._path is not None:
-            self._overrides = await self._on_thread(self._read, self._path)
+        if self._file is not None:
+            held = await self._on_thread(self._file.read, _parsed)
+            self._overrides = Overrides() if held is None else held.at(self._clock())
         for override in self._overrides.held:
             self._logger.warning("override restored", extra={"facts": override.to_map()})
         self._tidying = asyncio.create_task(self._tidy_forever())
@@ -81,7 +82,7 @@ class Board:
     @property
     def is_persisted(self) -> bool:
         """There is a file to outlive a restart in."""
-        return self._path is not None
+        return self._file is not None
 
     def ruling(self, tenant: str) -> Ruling:
         """What holds for a request of `tenant`, at this instant."""
@@ -114,9 +115,9 @@ class Board:
     async def _changed(self) -> bool:
         self._on_change()
         self._has_news.set()
-        if self._path is None:
+        if self._file is None:
             return False
-        return await self._on_thread(self._write, self._path, self._overrides)
+        return await self._on_thread(self._file.write, _packed(self._overrides))
 
     async def _on_thread(self, work: Callable[..., T], *args: Any) -> T:
         doing = asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
@@ -141,46 +142,15 @@ class Board:
             except TimeoutError:
                 continue
 
-    # On the board's thread.
 
-    def _read(self, path: Path) -> Overrides:
-        try:
-            return _parsed(path).at(self._clock())
-        except FileNotFoundError:
-            return Overrides()
-        except (OSError, ValueError, TypeError, AttributeError) as fault:
-            self._logger.error("the overrides could not be read: %s", fault)  # noqa: TRY400 - the fault says it all
-            self._put_aside(path)
-            return Overrides()
-
-    def _put_aside(self, path: Path) -> None:
-        try:
-            path.replace(path.with_suffix(".foreign"))
-        except OSError as fault:
-            self._logger.error("nor put aside: %s", fault)  # noqa: TRY400 - as above
-
-    def _write(self, path: Path, overrides: Overrides) -> bool:
-        draft = path.with_suffix(".draft")
-        told = {"schema": SCHEMA, "overrides": [each.to_map() for each in overrides.held]}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(orjson.dumps(told, option=orjson.OPT_INDENT_2))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except OSError as fault:
-            self._logger.error("the overrides could not be written: %s", fault)  # noqa: TRY400 - as above
-            return False
-        return True
+def _packed(overrides: Overrides) -> bytes:
+    told = {"schema": SCHEMA, "overrides": [each.to_map() for each in overrides.held]}
+    return orjson.dumps(told, option=orjson.OPT_INDENT_2)
 
 
-def _parsed(path: Path) -> Overrides:
-    """What the file holds; raises whatever reading a stranger's file may."""
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError("it is too large")
-    told = orjson.loads(path.read_bytes())
+def _parsed(packed: bytes) -> Overrides:
+    """What the file holds; raises whatever a stranger's may."""
+    told = orjson.loads(packed)
     if not isinstance(told, dict) or told.get("schema") != SCHEMA:
         raise ValueError(f"it is none of schema {SCHEMA}")
     found = Overrides()

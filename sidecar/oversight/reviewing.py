@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -33,6 +32,7 @@ from sidecar.oversight.reviews import (
     Why,
 )
 from sidecar.sealing import AesGcm
+from sidecar.statefile import StateFile
 from sidecar.traffic.record import FeedbackRecord
 
 FILE: Final = "reviews.json"
@@ -85,13 +85,12 @@ class Reviewing:
     ) -> None:
         """`path` is the file, None for memory alone; `clock` gives seconds since the epoch."""
         self._config = config
-        self._path = path
+        self._file = StateFile(path, MAX_FILE_BYTES, "the review queue", logger) if path else None
         self._cipher = cipher
         self._redaction = redaction
         self._dice = dice
         self._clock = clock
         self._meter = meter
-        self._logger = logger
         self._reviews = Reviews(config)
         self._recent: Shelf[tuple[str, str], Review] = Shelf(MAX_RECENT)
         self._is_dirty = False
@@ -100,10 +99,9 @@ class Reviewing:
 
     async def start(self) -> None:
         """Restore what the file holds, and keep it up to date from now on. Never raises."""
-        if self._path is None or not self._config.max_items:
+        if self._file is None or not self._config.max_items:
             return
-        held = await self._on_thread(self._read, self._path)
-        self._reviews.restore(held)
+        self._reviews.restore(await self._on_thread(self._file.read, self._parsed) or [])
         self._saving = asyncio.create_task(self._save_forever())
 
     async def close(self) -> None:
@@ -190,58 +188,31 @@ class Reviewing:
             await self._save()
 
     async def _save(self) -> None:
-        if self._path is None or not self._is_dirty:
+        if self._file is None or not self._is_dirty:
             return
         self._is_dirty = False
         told = [review.to_map() for review in self._reviews.waiting(self._clock())]
-        await self._on_thread(self._write, self._path, told)
+        await self._on_thread(self._write, self._file, told)
 
     async def _on_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         doing = asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
         return await asyncio.shield(doing)
 
-    def _read(self, path: Path) -> list[Review]:
-        try:
-            return _parsed(path, self._cipher)
-        except FileNotFoundError:
-            return []
-        except (OSError, ValueError, TypeError, AttributeError) as fault:
-            self._logger.error("the review queue could not be read: %s", fault)  # noqa: TRY400 - the fault says it all
-            self._put_aside(path)
-            return []
+    # On the thread.
 
-    def _put_aside(self, path: Path) -> None:
-        try:
-            path.replace(path.with_suffix(".foreign"))
-        except OSError as fault:
-            self._logger.error("nor put aside: %s", fault)  # noqa: TRY400 - as above
-
-    def _write(self, path: Path, told: list[dict[str, Any]]) -> None:
-        draft = path.with_suffix(".draft")
+    def _write(self, file: StateFile, told: list[dict[str, Any]]) -> None:
         packed = orjson.dumps({"schema": SCHEMA, "reviews": told})
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(self._cipher.seal(packed, _BOUND) if self._cipher else packed)
-            draft.replace(path)
-        except OSError as fault:
-            self._logger.error("the review queue could not be written: %s", fault)  # noqa: TRY400 - as above
+        file.write(self._cipher.seal(packed, _BOUND) if self._cipher else packed)
 
-
-def _parsed(path: Path, cipher: AesGcm | None) -> list[Review]:
-    """What the file holds; raises whatever reading a stranger's file may."""
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError("it is too large")
-    packed: bytes | None = path.read_bytes()
-    if cipher is not None and packed is not None:
-        packed = cipher.open(packed, _BOUND)
-    if packed is None:
-        raise ValueError("it is sealed with another key")
-    told = orjson.loads(packed)
-    if not isinstance(told, dict) or told.get("schema") != SCHEMA:
-        raise ValueError(f"it is none of schema {SCHEMA}")
-    return [Review.from_map(values) for values in told.get("reviews", ())[:MAX_ITEMS]]
+    def _parsed(self, packed: bytes) -> list[Review]:
+        """What the file holds; raises whatever a stranger's may."""
+        opened = self._cipher.open(packed, _BOUND) if self._cipher else packed
+        if opened is None:
+            raise ValueError("it is sealed with another key")
+        told = orjson.loads(opened)
+        if not isinstance(told, dict) or told.get("schema") != SCHEMA:
+            raise ValueError(f"it is none of schema {SCHEMA}")
+        return [Review.from_map(values) for values in told.get("reviews", ())[:MAX_ITEMS]]
 
 
 def _may_be_kept(ledger: Ledger) -> bool:
