@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 from zipfile import BadZipFile
 
 import numpy as np
@@ -71,7 +72,7 @@ class StateHeads:
         return np.asarray(both, np.float64) / 2.0
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True, weakref_slot=True)
 class Artifact:
     """All that the router learnt.
 
@@ -175,16 +176,32 @@ class Artifact:
         Raises:
             ArtifactError: It is missing, torn, changed after its making, or of another make.
         """
-        try:
-            manifest = json.loads(_bounded(folder / "manifest.json", MAX_MANIFEST_BYTES))
-            packed = _bounded(folder / "arrays.npz", MAX_ARRAYS_BYTES)
-        except (OSError, ValueError) as fault:
-            raise ArtifactError(f"there is no whole artifact in {folder}: {fault}") from fault
-        if not isinstance(manifest, dict):
-            raise ArtifactError(f"the manifest in {folder} is no JSON object")
-        if hashlib.sha256(packed).hexdigest() != manifest.get("arrays_sha256"):
-            raise ArtifactError(f"the arrays in {folder} are not those that its manifest tells of")
+        manifest, packed = _read(folder)
         return cls.build(manifest, _unpacked(packed))
+
+
+class Artifacts:
+    """Artifacts by their folders: what somebody still holds is not unpacked a second time.
+
+    One is 14 MB in some thousand pieces, and a config that is read again mostly names the same.
+    """
+
+    def __init__(self) -> None:
+        self._held = WeakValueDictionary[bytes, Artifact]()
+
+    def load(self, folder: Path) -> Artifact:
+        """As `Artifact.load`: the files are read and checked each time.
+
+        Raises:
+            ArtifactError: As there.
+        """
+        manifest, packed = _read(folder)
+        # The manifest vouches for the arrays by their hash.
+        key = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).digest()
+        artifact = self._held.get(key)
+        if artifact is None:
+            artifact = self._held[key] = Artifact.build(manifest, _unpacked(packed))
+        return artifact
 
 
 def subsets(tiers: int) -> list[Held]:
@@ -219,6 +236,20 @@ def content_hash(arrays: Arrays) -> str:
         digest.update(f"{name} {values.dtype} {values.shape}".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()[:12]
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """The manifest, and the arrays that it tells of."""
+    try:
+        manifest = json.loads(_bounded(folder / "manifest.json", MAX_MANIFEST_BYTES))
+        packed = _bounded(folder / "arrays.npz", MAX_ARRAYS_BYTES)
+    except (OSError, ValueError) as fault:
+        raise ArtifactError(f"there is no whole artifact in {folder}: {fault}") from fault
+    if not isinstance(manifest, dict):
+        raise ArtifactError(f"the manifest in {folder} is no JSON object")
+    if hashlib.sha256(packed).hexdigest() != manifest.get("arrays_sha256"):
+        raise ArtifactError(f"the arrays in {folder} are not those that its manifest tells of")
+    return manifest, packed
 
 
 def _unpacked(packed: bytes) -> Arrays:

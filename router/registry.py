@@ -20,11 +20,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from router.artifact import MAX_MANIFEST_BYTES, Artifact
+from router.artifact import MAX_MANIFEST_BYTES, Artifact, Artifacts
 from router.errors import ArtifactError
 from router.release import State, checked_version, parse_state
 
@@ -58,9 +58,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """One folder."""
+    """One folder.
+
+    Attributes:
+        folder: Where it is.
+        artifacts: By whom they are loaded, where somebody else does too.
+    """
 
     folder: Path
+    artifacts: Artifacts = field(default_factory=Artifacts)
 
     def read(self) -> Found:
         """The state in force; an empty one where none was ever written.
@@ -111,7 +117,7 @@ class Registry:
         Raises:
             ArtifactError: It is not whole, or another one bears its version.
         """
-        artifact = Artifact.load(source)
+        artifact = self.artifacts.load(source)
         home = self._home(artifact.version)
         if home.exists():
             self._check_same(artifact)
@@ -130,7 +136,7 @@ class Registry:
         Raises:
             ArtifactError: It is not there, or no longer what it was.
         """
-        artifact = Artifact.load(self._home(version))
+        artifact = self.artifacts.load(self._home(version))
         if artifact.version != version:
             raise ArtifactError(f"{version} holds the artifact {artifact.version}")
         return artifact

@@ -90,7 +90,8 @@ class Sidecar:
             raise ConfigError([told])
         pipeline = build_pipeline(config, self._lasting)
         if config.router.artifact != self._config.router.artifact:
-            begin_anew(self._lasting.rollout, config, self._lasting.encoder_id)
+            lasting = self._lasting
+            begin_anew(lasting.rollout, config, lasting.artifacts, lasting.encoder_id)
         self._config, self._pipeline = config, pipeline
         self._lasting.admission.know(config.tenants)
         self._lasting.steering.know(config.goals())

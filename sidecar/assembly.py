@@ -20,7 +20,7 @@ from cache.semantic import SemanticCache
 from cache.standing import State
 from cache.stores.memory import MemoryStore
 from cache.trust import Trust
-from router.artifact import Artifact
+from router.artifact import Artifacts
 from router.errors import ArtifactError, RouterError
 from router.policy import Router, quality_of
 from router.tiers import Ladder
@@ -90,6 +90,7 @@ class Lasting:
     metrics: Metrics
     log: TrafficWriter | NoLog
     encoder_id: str
+    artifacts: Artifacts
     batcher: Batcher
     memo: Memo
     index: SemanticCache
@@ -126,7 +127,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
     """
     guardrails = Guardrails(config.guardrails)
     ladder = Ladder([tier.tier() for tier in config.tiers])
-    base = build_router(config, ladder, lasting.encoder_id, lasting.logger)
+    base = build_router(config, ladder, lasting)
     router = lasting.rollout.know(Arms(ladder=ladder, config=config.router, base=base))
     upstreams = {each.name: build_upstream(each, lasting.pools) for each in config.upstreams}
     accounting = Accounting(
@@ -213,7 +214,7 @@ def build_routes(config: Config, lasting: Lasting) -> Routes:
     return routes
 
 
-def build_router(config: Config, ladder: Ladder, encoder_id: str, logger: logging.Logger) -> Router:
+def build_router(config: Config, ladder: Ladder, lasting: Lasting) -> Router:
     """The router with the artifact that the config names, else with the one that comes along.
 
     The artifact that comes along knows tiers called small, medium and large. A ladder of other
@@ -223,13 +224,13 @@ def build_router(config: Config, ladder: Ladder, encoder_id: str, logger: loggin
         ConfigError: The artifact asked for cannot be used.
     """
     try:
-        artifact = Artifact.load(artifact_folder(config.router))
-        artifact.check_encoder(encoder_id)
+        artifact = lasting.artifacts.load(artifact_folder(config.router))
+        artifact.check_encoder(lasting.encoder_id)
         return Router(ladder=ladder, artifact=artifact, config=config.router)
     except RouterError as fault:
         if config.router.artifact or not isinstance(fault, ArtifactError):
             raise ConfigError([f"router.artifact: {fault}"]) from fault
-        logger.warning("the router runs without an artifact: %s", fault)
+        lasting.logger.warning("the router runs without an artifact: %s", fault)
         return Router(ladder=ladder, artifact=None, config=config.router)
 
 
@@ -303,8 +304,14 @@ async def build_lasting(
         dice=dice,
         logger=logger,
     )
+    artifacts = Artifacts()
     rollout = await build_rollout(
-        config, stack, encoder_id=encoder.encoder_id, metrics=metrics, logger=logger
+        config,
+        stack,
+        artifacts=artifacts,
+        encoder_id=encoder.encoder_id,
+        metrics=metrics,
+        logger=logger,
     )
     reviewing = await _build_reviewing(config, stack, metrics=metrics, dice=dice, logger=logger)
     shadows = build_shadows(
@@ -343,6 +350,7 @@ async def build_lasting(
         metrics=metrics,
         log=log,
         encoder_id=encoder.encoder_id,
+        artifacts=artifacts,
         batcher=batcher,
         memo=Memo(batcher),
         index=index,

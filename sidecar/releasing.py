@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from router.artifact import DEFAULT, Artifact
+from router.artifact import DEFAULT, Artifacts
 from router.errors import RouterError
 from router.policy import Router, RouterConfig
 from router.registry import Registry
@@ -38,13 +38,15 @@ async def build_rollout(
     config: Config,
     stack: AsyncExitStack,
     *,
+    artifacts: Artifacts,
     encoder_id: str,
     metrics: Metrics,
     logger: logging.Logger,
 ) -> Rollout:
     """What is released, followed; `stack` ends it."""
+    folder = config.router.registry
     rollout = Rollout(
-        registry=Registry(Path(config.router.registry)) if config.router.registry else None,
+        registry=Registry(Path(folder), artifacts) if folder else None,
         encoder_id=encoder_id,
         config=config.canary,
         meter=metrics,
@@ -52,7 +54,7 @@ async def build_rollout(
         logger=logger,
     )
     stack.push_async_callback(rollout.close)
-    await rollout.start(beginning(config, encoder_id))
+    await rollout.start(beginning(config, artifacts, encoder_id))
     metrics.gauges(
         "sidecar_router_rollout_state",
         "1 for the stage that a candidate is at",
@@ -71,16 +73,16 @@ def _is_at(rollout: Rollout, stage: str) -> float:
     return float(rollout.state.stage == stage)
 
 
-def begin_anew(rollout: Rollout, config: Config, encoder_id: str) -> None:
+def begin_anew(rollout: Rollout, config: Config, artifacts: Artifacts, encoder_id: str) -> None:
     """After a reload: have the artifact that the config now names serve. Returns at once."""
-    rollout.begin_anew(beginning(config, encoder_id))
+    rollout.begin_anew(beginning(config, artifacts, encoder_id))
 
 
-def beginning(config: Config, encoder_id: str) -> Beginning | None:
+def beginning(config: Config, artifacts: Artifacts, encoder_id: str) -> Beginning | None:
     """What the config begins with; None if it does not fit, which is told where it is built."""
     folder = artifact_folder(config.router)
     try:
-        artifact = Artifact.load(folder)
+        artifact = artifacts.load(folder)
         artifact.check_encoder(encoder_id)
         ladder = Ladder([tier.tier() for tier in config.tiers])
         Router(ladder=ladder, artifact=artifact, config=config.router)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
 
-from router.artifact import DEFAULT, Artifact
+from router.artifact import DEFAULT, Artifact, Artifacts
 from router.errors import ArtifactError
 
 
@@ -92,3 +94,29 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     odd = {**whole.arrays, "price": whole.arrays["price"][::-1]}
     with pytest.raises(ArtifactError, match="monotone"):
         Artifact.build(whole.manifest, odd)
+
+
+def test_what_somebody_holds_is_not_unpacked_again(saved: Path) -> None:
+    """The same files are the same object for as long as it is held; nobody holds it in secret."""
+    artifacts = Artifacts()
+    first = artifacts.load(DEFAULT)
+
+    assert artifacts.load(DEFAULT) is first
+    assert artifacts.load(saved) is first
+    _changed(saved, rows=1)
+    assert artifacts.load(saved) is not first
+
+    gone = ref(first)
+    del first
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_is_held_is_checked_all_the_same(saved: Path) -> None:
+    """Torn files are refused, also where their artifact is held."""
+    artifacts = Artifacts()
+    held = artifacts.load(saved)
+    (saved / "arrays.npz").write_bytes(b"torn")
+    with pytest.raises(ArtifactError, match="not those"):
+        artifacts.load(saved)
+    assert held.version
