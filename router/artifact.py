@@ -52,7 +52,7 @@ class StateHeads:
         plans: Sets of places above that may be asked next, single ones first.
         slope: (tiers,) float64, calibration of the heads.
         offset: (tiers,) float64, likewise.
-        moves: (draws, tiers) float64, how the chances may still move; see `router.value`.
+        moves: (tiers, draws) float64, how the chances may still move; see `router.value`.
         most_gain: (plans,) float64, what the gain hardly ever exceeds in this state.
     """
 

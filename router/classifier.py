@@ -7,6 +7,7 @@ fits them is in `train` and leaves only these arrays behind.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,11 @@ from router.errors import ArtifactError
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int16]
+Indices = NDArray[np.intp]
+Leaves = NDArray[np.uint8]
+
+_BITS: Final = 16
+"""Chosen: trees of depth 4 have 15 nodes, and no deeper ones were worth their leaves."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -55,6 +61,10 @@ class Forest:
     Node i's children are 2i + 1 and 2i + 2; a row goes right where its column exceeds the
     threshold. A tree that ended early is filled up with nodes that send every row left.
 
+    All nodes are asked at once and each tree's answers read as one number, which says its leaf: six
+    calls of numpy in the place of one for each level and more. Measured: three heads of 100 trees,
+    4 deep, 12 us in the place of 26.
+
     Attributes:
         columns: (heads, trees, 2^depth - 1) int16, the column each node looks at.
         thresholds: The same shape, float32.
@@ -68,9 +78,7 @@ class Forest:
     leaves: Floats
     base: Floats
     width: int
-    _flat: tuple[Places, Floats, Floats, NDArray[np.int64], NDArray[np.int64]] = field(
-        init=False, repr=False
-    )
+    _flat: tuple[Indices, Floats, Leaves, Indices] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         heads, trees, nodes = self.columns.shape
@@ -79,19 +87,31 @@ class Forest:
             raise ArtifactError("the forest's arrays do not fit each other")
         if (nodes + 1) & nodes or self.columns.min() < 0 or self.columns.max() >= self.width:
             raise ArtifactError("the forest looks at columns that no row has")
-        # Made once: where each tree's nodes and leaves begin in the flat arrays.
-        tree = np.arange(heads * trees)
-        flat = self.columns.ravel(), self.thresholds.ravel(), self.leaves.ravel()
-        object.__setattr__(self, "_flat", (*flat, tree * nodes, tree * (nodes + 1) - nodes))
+        if nodes >= _BITS:
+            raise ArtifactError(f"the forest's trees have {nodes} nodes, at most {_BITS - 1} fit")
+        # Made once. Each tree's nodes are filled up to as many as a number has bits: by such as
+        # send every row left.
+        columns = np.zeros((heads * trees, _BITS), np.intp)
+        thresholds = np.full((heads * trees, _BITS), np.inf, np.float32)
+        columns[:, :nodes] = self.columns.reshape(-1, nodes)
+        thresholds[:, :nodes] = self.thresholds.reshape(-1, nodes)
+        first_leaf = np.arange(heads * trees) * (nodes + 1)
+        flat = columns.ravel(), thresholds.ravel(), _leaf_of(nodes), first_leaf
+        object.__setattr__(self, "_flat", flat)
 
     def scores(self, row: Floats) -> Floats:
         """(heads,) float32 for `row`, (width,)."""
-        heads, trees, nodes = self.columns.shape
-        columns, thresholds, leaves, first, first_leaf = self._flat
-        node = np.zeros(heads * trees, np.int64)
-        for _ in range(nodes.bit_length()):
-            at = first + node
-            # `take` in the place of brackets: half the time on arrays of this size.
-            node = 2 * node + 1 + (row.take(columns.take(at)) > thresholds.take(at))
-        leaf = leaves.take(first_leaf + node)
+        heads, trees, _ = self.columns.shape
+        columns, thresholds, leaf_of, first_leaf = self._flat
+        goes_right = np.packbits(row[columns] > thresholds, bitorder="little").view("<u2")
+        leaf = self.leaves.take(first_leaf + leaf_of[goes_right])  # (heads * trees,)
         return np.asarray(leaf.reshape(heads, trees).sum(axis=1) + self.base, np.float32)
+
+
+def _leaf_of(nodes: int) -> Leaves:
+    """(2^_BITS,): which leaf a row comes to whose answers, bit by bit of each node, are so."""
+    answers = np.arange(1 << _BITS)
+    node = np.zeros(1 << _BITS, np.intp)
+    for _ in range(nodes.bit_length()):
+        node = 2 * node + 1 + ((answers >> node) & 1)
+    return (node - nodes).astype(np.uint8)

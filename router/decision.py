@@ -35,7 +35,7 @@ class Task:
             says.
         is_wary: Traffic of late is unlike what the artifact was fitted on.
         kept_place: The tier that the conversation had; None if it is to be chosen afresh.
-        readings: What was read of its answers so far: the one thing in here that changes.
+        readings: What was read of it and its answers so far: the one thing in here that changes.
         unit: Whom a trial of another artifact is drawn by: the user, or the request itself.
     """
 

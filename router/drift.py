@@ -20,6 +20,7 @@ Risk Scorecards", 2006.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,12 +86,17 @@ class Known:
     shares: Floats
     scores: Floats
     gain: NDArray[np.float64]
+    _rising: list[float] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Looked up in a list: numpy's search takes longer to be called than to find it.
+        object.__setattr__(self, "_rising", (-self.similarity).tolist())
 
     def strangeness(self, vector: Floats) -> float:
         """The share of the training rows that lie nearer, in [0, 1]."""
         nearest = float((self.centroids @ vector).max())
-        nearer = int(np.searchsorted(-self.similarity, -nearest))
-        return min(1.0, nearer / (len(self.similarity) - 1))
+        nearer = bisect_left(self._rising, -nearest)
+        return min(1.0, nearer / (len(self._rising) - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from router.artifact import Artifact
 from router.calibration import calibrated
 from router.decision import AnswerView, Task
 from router.errors import ArtifactError
-from router.features import answers_row, question_row
-from router.signals import question_signals
+from router.features import answers_row
 from router.tiers import Ladder
 from router.value import values
 
@@ -69,6 +68,12 @@ class ArtifactEstimator:
             raise ArtifactError(f"artifact {artifact.version} orders its tiers {artifact.tiers}")
         self._place = {known: place for place, known in enumerate(self._known)}
         self._artifact = artifact
+        self._plans = {
+            held: self._in_places(state.plans) for held, state in artifact.states.items()
+        }
+        self._token_heads = np.array(self._known) + len(artifact.tiers)
+        is_moved = artifact.shift.weights.any() or artifact.shift.bias.any()
+        self._shift = artifact.shift if is_moved else None
         price = [tier.price for tier in ladder.tiers]
         self._in_usd = np.array([float(p.in_usd_per_mtok) for p in price]) / 1e6
         self._out_usd = np.array([float(p.out_usd_per_mtok) for p in price]) / 1e6
@@ -86,20 +91,21 @@ class ArtifactEstimator:
         """See Estimator; None without a vector of the artifact's width."""
         if task.vector is None or task.vector.shape != (self._artifact.dim,):
             return None
-        tiers = len(self._artifact.tiers)
-        row = question_row(task.vector, question_signals(task.text))
-        linear = self._artifact.linear.scores(row)
-        shared = np.concatenate([linear[:tiers], row[self._artifact.dim :]])
+        artifact, readings = self._artifact, task.readings
+        row = readings.question(task.text, task.vector)
+        linear = artifact.linear.scores(row)
+        shared = [linear[: len(artifact.tiers)], row[artifact.dim :]]
         held = tuple(self._known[place] for place in sorted(answers))
         if held:
             views = [(place, answers[place]) for place in sorted(answers)]
             told = [(place, view.text, view.tokens_out) for place, view in views]
-            shared = np.concatenate([shared, answers_row(task.readings.of(task.text, told))])
-        state = self._artifact.states[held]
-        shift = self._artifact.shift.scores(row).astype(np.float64)
-        chances = calibrated(state.scores(shared), state.slope, state.offset, shift)
+            shared.append(answers_row(readings.of(task.text, told)))
+        state = artifact.states[held]
+        shift = 0.0 if self._shift is None else self._shift.scores(row).astype(np.float64)
+        scores = state.scores(np.concatenate(shared))
+        chances = calibrated(scores, state.slope, state.offset, shift)
         best, *after = values(chances, state.moves, [held, *(held + plan for plan in state.plans)])
-        tokens = np.expm1(np.minimum(linear[tiers:][list(self._known)], MAX_LOG_TOKENS))
+        tokens = np.expm1(np.minimum(linear[self._token_heads], MAX_LOG_TOKENS))
         costs = task.tokens_in * self._in_usd + np.maximum(tokens, 1.0) * self._out_usd
         right = chances.tolist()
         return Estimate(
@@ -109,10 +115,16 @@ class ArtifactEstimator:
             most_gain={} if held else self._most_gain,
         )
 
-    def _by_plan(self, held: Plan, gains: Iterable[float]) -> dict[Plan, float]:
-        """`gains` by plan in the ladder's own places; plans with a tier that it lacks left out."""
-        return {
-            tuple(self._place[known] for known in plan): gain
-            for plan, gain in zip(self._artifact.states[held].plans, gains, strict=True)
+    def _in_places(self, plans: Iterable[Plan]) -> list[Plan | None]:
+        """The same plans in the ladder's own places; None for one with a tier that it lacks."""
+        return [
+            tuple(self._place[known] for known in plan)
             if all(known in self._place for known in plan)
-        }
+            else None
+            for plan in plans
+        ]
+
+    def _by_plan(self, held: Plan, gains: Iterable[float]) -> dict[Plan, float]:
+        """`gains` by plan, as `_in_places` tells them."""
+        plans = zip(self._plans[held], gains, strict=True)
+        return {plan: gain for plan, gain in plans if plan is not None}

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from router.working import nearest, numbers
+from router.working import first_number, nearest
 
 _OPTION = re.compile(r"^\(?([A-Z])[.):]\s", re.MULTILINE)
 _TERM = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]{2,}")
@@ -80,10 +80,16 @@ def terms_of(text: str) -> frozenset[str]:
 def options_of(question: str) -> Options:
     """The options of `question`, each read."""
     stem, told = split_options(question)
-    every = (
-        Option(letter, terms_of(text), next(iter(numbers(text)), None)) for letter, text in told
-    )
+    every = (Option(letter, terms_of(text), first_number(text)) for letter, text in told)
     return Options(stem, tuple(every))
+
+
+def stem_of(question: str) -> tuple[str, int]:
+    """The question without its options, and how many it has."""
+    starts = [match.start() for match in _OPTION.finditer(question)]
+    if len(starts) < FEWEST:
+        return question, 0
+    return question[: starts[0]], len(starts)
 
 
 def split_options(question: str) -> tuple[str, list[tuple[str, str]]]:

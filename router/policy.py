@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.artifact import Artifact
 from router.budget import Goal, Range
@@ -142,7 +143,9 @@ class Router:
         self._config = config
         self.estimator: Estimator | None = None
         self._usual_gain: Mapping[Plan, float] | None = None
+        self._log_prices: NDArray[np.float64] | None = None
         if artifact is not None:
+            self._log_prices = np.log1p(artifact.price)
             estimator = ArtifactEstimator(ladder, artifact)
             self.estimator = estimator
             self._usual_gain = estimator.usual_gain()
@@ -160,10 +163,9 @@ class Router:
 
     def price_of_quality(self, quality: float) -> float:
         """Points of quality that a dollar must buy at `quality`; infinite at 0, nothing at 1."""
-        if quality <= 0.0 or self._artifact is None:
+        if quality <= 0.0 or self._artifact is None or self._log_prices is None:
             return math.inf
-        table = self._artifact
-        return float(np.expm1(np.interp(quality, table.quality, np.log1p(table.price))))
+        return float(np.expm1(np.interp(quality, self._artifact.quality, self._log_prices)))
 
     @property
     def known(self) -> Known | None:
@@ -387,7 +389,7 @@ def _in_time(estimate: Estimate, task: Task, whatever: Iterable[int] = ()) -> Es
 
 def _worth(gain: float, plan: Plan, estimate: Estimate, price: float) -> float:
     """What a plan gains, less what its cost and its later calls are worth, in points of quality."""
-    spent = price * sum(estimate.cost_usd[place] for place in plan)
+    spent = price * sum(map(estimate.cost_usd.__getitem__, plan))
     return gain - spent - (len(plan) - 1) * _step(price)
 
 

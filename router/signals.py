@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from router.options import Options, options_of, share, split_options, terms_of
+from router.options import Options, options_of, share, stem_of, terms_of
 from router.working import MAX_NUMBERS, equations, numbers
 
 HEAD_CHARACTERS: Final = 2048
@@ -22,13 +22,14 @@ kilobytes are read in a fraction of a millisecond."""
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _WORD = re.compile(r"[^\W\d_]+")
-_MATHS: Final = "\\$=^+*/<>"
+_ASCII_WORD = re.compile(r"[a-z]+")
+_MATHS: Final = b"\\$=^+*/<>"
 _CODE: Final = ("def ", "return", "assert ", "```", ";\n", "{", "[PYTHON]", "import ")
 _NEGATIONS: Final = frozenset({"not", "no", "except", "never", "false", "incorrect", "least"})
 _AMOUNTS: Final = frozenset({"many", "much", "calculate", "compute", "find", "determine", "far"})
 _REASONS: Final = frozenset({"why", "explain", "how", "because", "cause", "describe"})
 _FACTS: Final = frozenset({"which", "who", "when", "where", "what"})
-_DIGITS: Final = "0123456789"
+_DIGITS: Final = b"0123456789"
 
 _FINALS: Final = (
     re.compile(r'"(?:final_)?answer"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|([^,}\n]+))', re.IGNORECASE),
@@ -37,20 +38,19 @@ _FINALS: Final = (
     re.compile(r"\banswer(?: is|:)\s*:?\**\s*([^\n]{1,80}?)(?:\.\s|\.?\**\s*$|\n)", re.IGNORECASE),
     re.compile(r"####\s*([^\n]+)"),
 )
+# These three are sought in lower case: to have the pattern ignore case takes nearly three times as
+# long.
 _HEDGE = re.compile(
     r"\b(?:however|perhaps|maybe|might|possibly|approximately|seems?|assum\w+|closest|likely|"
-    r"unclear|not sure|cannot be determined|probably|typically|generally)\b",
-    re.IGNORECASE,
+    r"unclear|not sure|cannot be determined|probably|typically|generally)\b"
 )
 _DOUBT = re.compile(
     r"\b(?:mistake|re-?evaluate|recheck|reconsider|recalculate|wait|let'?s try|is not correct|"
     r"none of the|not (?:match|listed|among)|doesn'?t match|does not match|there (?:is|seems to be)"
-    r" an? (?:error|discrepancy)|incorrect)\b",
-    re.IGNORECASE,
+    r" an? (?:error|discrepancy)|incorrect)\b"
 )
 _REFUSAL = re.compile(
-    r"\bI(?:'m| am) (?:sorry|unable|not able)|\bI (?:can(?:no|')t|won't)\b|\bas an AI\b",
-    re.IGNORECASE,
+    r"\bi(?:'m| am) (?:sorry|unable|not able)|\bi (?:can(?:no|')t|won't)\b|\bas an ai\b"
 )
 _STEP = re.compile(r"(?:^|\n)\s*(?:#+ |\d+[.)]\s|[-*] |Step \d)", re.IGNORECASE)
 _PLAIN = re.compile(r"\banswer is \(?[A-Z]\)?(?![\w'])")
@@ -91,11 +91,10 @@ def question_signals(text: str) -> tuple[float, ...]:
     """
     part = seen(text)
     length = max(1, len(part))
-    stem, offered = split_options(part)
-    options = len(offered)
+    stem, options = stem_of(part)
     words = stem.lower().split()
     distinct = set(words)
-    digits = sum(map(part.count, _DIGITS))
+    raw = part.encode(errors="surrogatepass")
     return (
         math.log1p(len(text)),
         math.log1p(len(words)),
@@ -103,8 +102,8 @@ def question_signals(text: str) -> tuple[float, ...]:
         len(stem) / max(1, len(words)),
         float(options),
         math.log1p(len(_NUMBER.findall(stem))),
-        digits / length,
-        math.log1p(sum(map(part.count, _MATHS))),
+        _count(raw, _DIGITS) / length,
+        math.log1p(_count(raw, _MATHS)),
         math.log1p(sum(map(part.count, _CODE))),
         float(len(distinct & _NEGATIONS)),
         float(len(distinct & _AMOUNTS)),
@@ -118,6 +117,11 @@ def question_signals(text: str) -> tuple[float, ...]:
         float(not part.isascii()),
         float(stem.rstrip().endswith(("?", ":"))),
     )
+
+
+def _count(raw: bytes, characters: bytes) -> int:
+    """How many of `raw` are one of these, which are ASCII: one pass for all of them."""
+    return len(raw) - len(raw.translate(None, characters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,8 @@ class Reading:
         conclusion: The final answer, normalised; empty if none was found.
         signals: In the order of ANSWER_SIGNALS.
         words: The distinct words of the part looked at, for comparing free text.
-        terms: The distinct words and numbers of its end, where the conclusion is drawn.
+        terms: The distinct words and numbers of its end, where the conclusion is drawn; none where
+            the question has no options to hold them against.
         asked: The question.
     """
 
@@ -157,11 +162,13 @@ class Reading:
 def read_question(question: str) -> Asked:
     """The question as its answers are held against it."""
     part = seen(question)
-    return Asked(part.lower(), _words(part), options_of(part))
+    lowered = part.lower()
+    return Asked(lowered, _words(lowered), options_of(part))
 
 
-def _words(part: str) -> frozenset[str]:
-    return frozenset(word.lower() for word in _WORD.findall(part))
+def _words(lowered: str) -> frozenset[str]:
+    pattern = _ASCII_WORD if lowered.isascii() else _WORD  # the first takes two thirds of the time
+    return frozenset(pattern.findall(lowered))
 
 
 def conclusion(text: str) -> str:
@@ -203,14 +210,16 @@ def read_answer(asked: Asked, text: str, tokens_out: int) -> Reading:
     finals = _finals(part)
     start, last = finals[-1] if finals else (len(part), "")
     told = normalised(last)
-    words = _words(part)
+    lowered = part.lower()
+    words = _words(lowered)
     raw = part.encode()
     is_letter = len(told) == 1 and told.isalpha()
     is_number = bool(told) and told.replace(".", "", 1).lstrip("-").isdigit()
     working = part[max(0, start - TAIL_CHARACTERS) : start]
-    terms = terms_of(working)
+    has_options = bool(asked.options.all)  # else neither is held against anything
+    terms = terms_of(working) if has_options else frozenset[str]()
+    reached = numbers(working)[-MAX_NUMBERS:] if has_options else []
     sums = equations(part)
-    reached = numbers(working)[-MAX_NUMBERS:]
     signals = (
         math.log1p(len(text)),
         math.log1p(tokens_out),
@@ -219,9 +228,9 @@ def read_answer(asked: Asked, text: str, tokens_out: int) -> Reading:
         float(is_number),
         math.log1p(len(told)),
         float(bool(told) and told in asked.text),
-        math.log1p(len(_HEDGE.findall(part))),
-        math.log1p(len(_DOUBT.findall(part))),
-        float(_REFUSAL.search(part) is not None),
+        math.log1p(len(_HEDGE.findall(lowered))),
+        math.log1p(len(_DOUBT.findall(lowered))),
+        float(_REFUSAL.search(lowered) is not None),
         len(zlib.compress(raw, 1)) / max(1, len(raw)),
         float(part.rstrip().endswith(_ENDS)),
         math.log1p(len(_STEP.findall(part))),

@@ -29,7 +29,7 @@ spread, in some microseconds a set."""
 
 
 def moves(spread: Numbers) -> Numbers:
-    """(2 PAIRS, tiers) float64: how the chances may move, for a Cholesky factor of the covariance.
+    """(tiers, 2 PAIRS) float64: how the chances may move, for a Cholesky factor of the covariance.
 
     Made once for each state of an artifact.
     """
@@ -38,7 +38,7 @@ def moves(spread: Numbers) -> Numbers:
     # Brought to unit covariance: what a sample has too much of would stand in every decision.
     unit = np.linalg.cholesky(drawn.T @ drawn / len(drawn))
     told: Numbers = drawn @ np.linalg.inv(unit).T @ spread.T
-    return told
+    return np.ascontiguousarray(told.T)
 
 
 def spread_of(chances: Numbers, last: Numbers) -> Numbers:
@@ -57,19 +57,20 @@ def values(chances: Numbers, moved: Numbers, sets: Sequence[Sequence[int]]) -> l
 
     Sets are tuples of rising places. An empty one is worth nothing.
     """
-    drawn = (chances + moved * _unit(chances)).T  # (tiers, draws)
-    drawn = np.minimum(np.maximum(drawn, 0.0), 1.0)
-    largest: dict[tuple[int, ...], Numbers] = {}
-    return [
-        float(_largest(drawn, tuple(of), largest).sum()) / len(moved) if of else 0.0 for of in sets
-    ]
+    drawn = moved * _unit(chances)[:, np.newaxis]  # (tiers, draws)
+    drawn += chances[:, np.newaxis]
+    np.minimum(np.maximum(drawn, 0.0, out=drawn), 1.0, out=drawn)
+    largest: dict[tuple[int, ...], Numbers] = {(place,): row for place, row in enumerate(drawn)}
+    largest[()] = np.zeros(drawn.shape[1])
+    told = np.concatenate([_largest(drawn, tuple(of), largest) for of in sets])
+    worths: list[float] = (told.reshape(len(sets), -1).sum(axis=1) / drawn.shape[1]).tolist()
+    return worths
 
 
 def _largest(drawn: Numbers, of: tuple[int, ...], known: dict[tuple[int, ...], Numbers]) -> Numbers:
     """(draws,) the largest of the set in each draw; a set stands on that without its last place."""
     if of not in known:
-        last: Numbers = drawn[of[-1]]
-        known[of] = np.maximum(_largest(drawn, of[:-1], known), last) if of[1:] else last
+        known[of] = np.maximum(_largest(drawn, of[:-1], known), drawn[of[-1]])
     return known[of]
 
 

@@ -35,6 +35,8 @@ _EQUATION = re.compile(
     r"([0-9(][0-9.()+\-*/^ ]{1,60}[0-9)])\s*(?:=|\\approx|≈)\s*(-?[0-9]+(?:\.[0-9]+)?)"
     r"(?!\.?[0-9]|\s*[*/^(+\-])"
 )
+_EQUALS: Final = ("=", "\\approx", "≈")
+"""The signs of `_EQUATION`: most answers have none, and six patterns need not be tried on them."""
 _OPERATOR = re.compile(r"[0-9)]\s*[+\-*/^]")
 _OPEN, _CLOSE, _MINUS = "()-"
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[-+*/^()]")
@@ -58,9 +60,18 @@ class Equations(NamedTuple):
     worst: float
 
 
+_NO_EQUATIONS: Final = Equations(0, 0, 0.0)
+
+
 def numbers(text: str) -> list[float]:
     """Every number in `text`, in order: `numbers("2.5 * 10^-3 of 1,200") == [0.0025, 1200.0]`."""
     return [_number(match) for match in _NUMBER.finditer(text)]
+
+
+def first_number(text: str) -> float | None:
+    """The first of `numbers`; None if there is none."""
+    match = _NUMBER.search(text)
+    return None if match is None else _number(match)
 
 
 def _number(match: re.Match[str]) -> float:
@@ -76,6 +87,8 @@ def nearest(found: list[float], wanted: float) -> float:
 
 def equations(text: str) -> Equations:
     """The plain sums in `text`, tried: `equations("3 * 4 = 12, 5 + 2 = 8").off == 1`."""
+    if not any(sign in text for sign in _EQUALS):
+        return _NO_EQUATIONS
     for pattern, spelling in _SPELLINGS:
         text = pattern.sub(spelling, text)
     count, off, worst = 0, 0, 0.0

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.calibration import LEAST
 from router.value import moves, spread_of, values
 
 CHANCES = st.lists(st.floats(0.0, 1.0), min_size=3, max_size=3).map(np.array)
@@ -25,6 +26,18 @@ def test_a_set_is_worth_no_less_than_its_parts(chances: np.ndarray, size: float)
         for large in SETS:
             if set(small) <= set(large) and small:
                 assert told[large] >= told[small] - 1e-9
+
+
+@given(CHANCES, st.floats(0.0, 0.4), st.permutations(SETS))
+def test_a_set_is_worth_the_mean_of_its_largest(
+    chances: np.ndarray, size: float, sets: list[tuple[int, ...]]
+) -> None:
+    """Whatever other sets are asked about, and in whatever order."""
+    moved = moves(size * np.eye(3))
+    unit = np.sqrt(np.maximum(chances * (1.0 - chances), LEAST * (1.0 - LEAST)))
+    drawn = np.clip(chances[:, np.newaxis] + moved * unit[:, np.newaxis], 0.0, 1.0)
+    naive = [drawn[list(of)].max(axis=0).mean() if of else 0.0 for of in sets]
+    assert values(chances, moved, sets) == pytest.approx(naive, abs=1e-12)
 
 
 def test_two_even_chances_are_worth_what_normal_theory_says() -> None:
