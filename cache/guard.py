@@ -7,7 +7,7 @@ risk model, in the order of `NAMES`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -68,20 +68,24 @@ def compare(one: Facets, other: Facets) -> Comparison:
     """
     shared = one.content & other.content
     alone = _unmatched(one.content - shared, other.content - shared)
+    unshared = sum(alone)
+    has_same_numbers = one.numbers == other.numbers or Counter(one.numbers) == Counter(
+        other.numbers
+    )
     size = max(1, len(one.content) + len(other.content))
     smaller = max(1, min(len(one.content), len(other.content)))
-    names = (len(one.names - set(other.words)), len(other.names - set(one.words)))
+    names = (len(one.names - other.places.keys()), len(other.names - one.places.keys()))
     poles = _opposed(one.poles, other.poles)
     values = (
-        1.0 - sum(alone) / size,
+        1.0 - unshared / size,
         1.0 - min(alone) / smaller,
-        min(sum(alone), 8) / 8,
-        _bigrams(one.words, other.words),
-        float(not sum(alone)),
+        min(unshared, 8) / 8,
+        _bigrams(one, other),
+        float(not unshared),
         float(one.words == other.words),
-        _order(one.words, other.words, shared),
+        _order(one, other, shared),
         abs(len(one.words) - len(other.words)) / max(len(one.words), len(other.words), 1),
-        float(Counter(one.numbers) != Counter(other.numbers)),
+        float(not has_same_numbers),
         min(sum(names), 3) / 3,
         float(min(names) > 0),
         float(one.codes != other.codes),
@@ -94,7 +98,7 @@ def compare(one: Facets, other: Facets) -> Comparison:
         float(one.modals != other.modals),
         float(one.parts != other.parts),
     )
-    veto = _veto(one, other, names=names, poles=poles, overlap=values[0])
+    veto = _veto(_Pair(one, other, names, poles, overlap=values[0]))
     return Comparison(veto, values, not veto and _is_restated(one, other))
 
 
@@ -124,33 +128,57 @@ def _turning(of: Facets) -> frozenset[str]:
     return _REVERSING.intersection(of.words)
 
 
-def _veto(
-    one: Facets, other: Facets, *, names: tuple[int, int], poles: bool, overlap: float
-) -> str:
-    """The word for what forbids a hit. Measured: docs/cache.md, "What a veto costs"."""
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """What the vetoes are asked of; `names`, `poles` and `overlap` as in `compare`."""
+
+    one: Facets
+    other: Facets
+    names: tuple[int, int]
+    poles: bool
+    overlap: float
+
+
+def _veto(pair: _Pair) -> str:
+    """The word for what forbids a hit; none is asked after the first that does."""
+    return next((word for applies, word in _VETOES if applies(pair)), "")
+
+
+def _is_other_number(pair: _Pair) -> bool:
+    one, other = pair.one, pair.other
+    if one.numbers == other.numbers:
+        return False
     numbers, other_numbers = Counter(one.numbers), Counter(other.numbers)
-    computes = one.operations | other.operations
     lacks = (bool(numbers - other_numbers), bool(other_numbers - numbers))
-    checks = (
-        (all(lacks) or (any(lacks) and bool(computes)), "number"),
-        (one.quantities != other.quantities and bool(one.quantities and other.quantities), "unit"),
-        (one.operations != other.operations, "operation"),
-        (
-            bool(computes - COMMUTATIVE)
-            and (one.numbers != other.numbers or _turning(one) != _turning(other)),
-            "number order",
-        ),
-        (min(names) > 0, "name"),
-        ((one.negations - other.negations) % 2 == 1 and overlap >= _SAME_BUT_FOR_NOT, "negation"),
-        (poles, "opposite"),
-        (bool(one.codes - other.codes) and bool(other.codes - one.codes), "id"),
-        (one.symbols != other.symbols, "symbol"),
-        (_is_turned(one, other), "direction"),
-        (_is_exchanged(one, other), "roles"),
-        (_asks_more(one, other), "asks more"),
-        (one.asks != other.asks and {one.asks, other.asks} <= _ASKS_APART, "asks"),
+    return all(lacks) or (any(lacks) and bool(one.operations | other.operations))
+
+
+def _is_other_unit(pair: _Pair) -> bool:
+    one, other = pair.one.quantities, pair.other.quantities
+    return one != other and bool(one and other)
+
+
+def _is_other_order(pair: _Pair) -> bool:
+    one, other = pair.one, pair.other
+    return bool((one.operations | other.operations) - COMMUTATIVE) and (
+        one.numbers != other.numbers or _turning(one) != _turning(other)
     )
-    return next((word for applies, word in checks if applies), "")
+
+
+def _is_negated(pair: _Pair) -> bool:
+    return (
+        pair.one.negations - pair.other.negations
+    ) % 2 == 1 and pair.overlap >= _SAME_BUT_FOR_NOT
+
+
+def _is_other_id(pair: _Pair) -> bool:
+    one, other = pair.one.codes, pair.other.codes
+    return bool(one - other) and bool(other - one)
+
+
+def _asks_apart(pair: _Pair) -> bool:
+    one, other = pair.one.asks, pair.other.asks
+    return one != other and {one, other} <= _ASKS_APART
 
 
 _REVERSING: Final = frozenset({"from", "than", "into"})
@@ -261,14 +289,32 @@ _ASKS_APART: Final = frozenset(
 """No two of them are asked by one answer; `what` may stand for any of them."""
 
 
+_VETOES: Final[tuple[tuple[Callable[[_Pair], bool], str], ...]] = (
+    (_is_other_number, "number"),
+    (_is_other_unit, "unit"),
+    (lambda pair: pair.one.operations != pair.other.operations, "operation"),
+    (_is_other_order, "number order"),
+    (lambda pair: min(pair.names) > 0, "name"),
+    (_is_negated, "negation"),
+    (lambda pair: pair.poles, "opposite"),
+    (_is_other_id, "id"),
+    (lambda pair: pair.one.symbols != pair.other.symbols, "symbol"),
+    (lambda pair: _is_turned(pair.one, pair.other), "direction"),
+    (lambda pair: _is_exchanged(pair.one, pair.other), "roles"),
+    (lambda pair: _asks_more(pair.one, pair.other), "asks more"),
+    (_asks_apart, "asks"),
+)
+"""In the order in which they speak. Measured: docs/cache.md, "What a veto costs"."""
+
+
 def _unmatched(one: frozenset[str], other: frozenset[str]) -> tuple[int, int]:
     """How many words of each have no other form in the other."""
-    if not one or not other:
+    heads, other_heads = ([word[:_PREFIX] for word in words] for words in (one, other))
+    if set(heads).isdisjoint(other_heads):
         return len(one), len(other)
-    heads, other_heads = ({word[:_PREFIX] for word in words} for words in (one, other))
     return (
-        sum(word[:_PREFIX] not in other_heads for word in one),
-        sum(word[:_PREFIX] not in heads for word in other),
+        sum(head not in other_heads for head in heads),
+        sum(head not in heads for head in other_heads),
     )
 
 
@@ -278,17 +324,16 @@ def _opposed(one: frozenset[tuple[int, int]], other: frozenset[tuple[int, int]])
     return any((axis, 1 - pole) in other_only for axis, pole in only)
 
 
-def _order(one: Sequence[str], other: Sequence[str], shared: frozenset[str]) -> float:
+def _order(one: Facets, other: Facets, shared: frozenset[str]) -> float:
     """Share of neighbouring shared words that stand the other way round, in [0, 1]."""
-    places = {word: place for place, word in reversed(list(enumerate(other))) if word in shared}
-    order = [places[word] for word in dict.fromkeys(one) if word in places]
-    if len(order) < 2:  # noqa: PLR2004 - one word has no order
+    if len(shared) < 2:  # noqa: PLR2004 - one word has no order
         return 0.0
+    order = [other.places[word] for word in one.places if word in shared]
     return sum(a > b for a, b in pairwise(order)) / (len(order) - 1)
 
 
-def _bigrams(one: Sequence[str], other: Sequence[str]) -> float:
+def _bigrams(one: Facets, other: Facets) -> float:
     """Share of the pairs of neighbouring words that both say, in [0, 1]."""
-    pairs, other_pairs = (set(pairwise(w)) for w in (one, other))
-    union = len(pairs | other_pairs)
-    return len(pairs & other_pairs) / union if union else 1.0
+    both = len(one.pairs & other.pairs)
+    union = len(one.pairs) + len(other.pairs) - both
+    return both / union if union else 1.0

@@ -78,7 +78,9 @@ class _Look(NamedTuple):
     @property
     def judged(self) -> Judged:
         risk, reason, detail, _, verdict = self.opinion
-        return Judged(replace(self.candidate, risk=risk), self.comparison, reason, detail, verdict)
+        at = self.candidate
+        candidate = Candidate(at.entry_id, at.similarity, risk, at.below)  # `replace` takes 3 us
+        return Judged(candidate, self.comparison, reason, detail, verdict)
 
 
 class SemanticCache:
@@ -239,7 +241,9 @@ class SemanticCache:
         if similarity < floor:
             far = f"{similarity:.3f} < {floor:.3f}"
             opinion = Opinion(opinion.risk, MissReason.NOTHING_NEAR, far)
-        return _Look(replace(unjudged, similarity=similarity), comparison, opinion)
+        if similarity != unjudged.similarity:
+            unjudged = replace(unjudged, similarity=similarity)
+        return _Look(unjudged, comparison, opinion)
 
     def _looked_twice(
         self, kept: str, asked: str, look: _Look, entry_id: EntryId | None = None
