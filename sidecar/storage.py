@@ -26,6 +26,7 @@ from sidecar.config import Config
 from sidecar.encoder.batcher import Batcher
 from sidecar.front.display import Display
 from sidecar.keeper import Keeper
+from sidecar.pages import gather
 from sidecar.persistence import Persistence
 from sidecar.sealing import cipher_of
 from sidecar.secondlook import second_look
@@ -136,6 +137,7 @@ async def build_storage(
             stack.callback(disk.cells.close)
     batcher.post(second.open)
     batcher.post(give_back)  # what opening took: 16 MB of 191
+    batcher.post(partial(_gather_pages, logger))
     builder.start(index.partitions)
     stack.push_async_callback(builder.close)
     metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
@@ -144,6 +146,11 @@ async def build_storage(
     metrics.gauge("sidecar_cache_index_bytes", "Of open partitions", lambda: partitions.bytes_held)
     metrics.gauge("sidecar_cache_open_partitions", "In memory", lambda: len(partitions))
     return Storage(store, index, keeper)
+
+
+def _gather_pages(logger: logging.Logger) -> None:
+    """On the encoder's thread, which is the one that reads the weights."""
+    logger.info("memory gathered", extra={"facts": {"large_pages": gather()}})
 
 
 def _opened(config: Config, encoder_id: str, logger: logging.Logger) -> _Disk:
