@@ -54,7 +54,7 @@ async def build_rollout(
         logger=logger,
     )
     stack.push_async_callback(rollout.close)
-    await rollout.start(beginning(config, artifacts, encoder_id))
+    await rollout.start(beginning(config, artifacts, encoder_id) if folder else None)
     metrics.gauges(
         "sidecar_router_rollout_state",
         "1 for the stage that a candidate is at",
