@@ -10,28 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import (
-    bench,
-    budget,
-    coldstart,
-    faults,
-    hops,
-    kill,
-    loop,
-    memory,
-    peers,
-    provider,
-    qqp,
-    replay,
-    run,
-    soak,
-    storm,
-    tail,
-    trust,
-    wide,
-)
-from loadtest.processes import NotReady
+from loadtest import run
+from loadtest.hits import qqp, trust
+from loadtest.learning import loop, replay
 from loadtest.report import Report, write
+from loadtest.resilience import budget, faults, kill, peers, soak, storm
+from loadtest.servers.processes import NotReady
+from loadtest.speed import bench, coldstart, hops, memory, tail, wide
+from loadtest.vendors import provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ from locust import HttpUser, between, events, task
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # locust runs files, not packages
 
-from loadtest.answers import UNREACHED, Reply, read
+from loadtest.callers.answers import UNREACHED, Reply, read
+from loadtest.questions.streams import Asked, StreamConfig, demo_stream
 from loadtest.report import dump, write
-from loadtest.streams import Asked, StreamConfig, demo_stream
 from loadtest.tally import Outcome, tabulate
 
 _SENDERS: Final = itertools.count()

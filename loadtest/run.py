@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from loadtest.processes import ROOT, NotReady, find_or_start
 from loadtest.report import Report, load
+from loadtest.servers.processes import ROOT, NotReady, find_or_start
 
 _DEMO: Final = 'kind = "demo"\n'
 _GRACE_S: Final = 60.0

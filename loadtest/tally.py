@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from loadtest.answers import Reply
-from loadtest.intervals import percentile, wilson
+from loadtest.callers.answers import Reply
+from loadtest.measures.intervals import percentile, wilson
+from loadtest.questions.streams import Asked, value_of
 from loadtest.report import Report, Table
-from loadtest.streams import Asked, value_of
 
 _OK: Final = 200
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from loadtest.budget import Way, spend
+from loadtest.resilience.budget import Way, spend
 from tests.integration.conftest import BUNDLE
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from loadtest.client import session
-from loadtest.processes import (
+from loadtest.callers.client import session
+from loadtest.servers.processes import (
     Server,
     free_port,
     openai_upstream,

@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from loadtest import faults
+from loadtest.resilience import faults
 from tests.integration.conftest import BUNDLE
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from loadtest.soak import soak
+from loadtest.resilience.soak import soak
 from tests.integration.conftest import BUNDLE
 
 PEAK_MIB = 450.0

@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from loadtest.storm import Weather, endure
+from loadtest.resilience.storm import Weather, endure
 from tests.integration.conftest import BUNDLE
 
 

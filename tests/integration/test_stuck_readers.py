@@ -22,8 +22,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from loadtest.client import ask, session
-from loadtest.processes import Server, openai_upstream, own_sidecar
+from loadtest.callers.client import ask, session
+from loadtest.servers.processes import Server, openai_upstream, own_sidecar
 from tests.integration.conftest import BUNDLE
 
 pytestmark = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import trust
+from loadtest.hits import trust
 from tests.integration.conftest import BUNDLE
 
 GROUPS = [

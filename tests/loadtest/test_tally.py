@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from loadtest.answers import Reply
-from loadtest.streams import Asked
+from loadtest.callers.answers import Reply
+from loadtest.questions.streams import Asked
 from loadtest.tally import Outcome, is_false_hit, origins, tabulate
 
 

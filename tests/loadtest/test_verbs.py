@@ -13,12 +13,16 @@ from types import ModuleType
 import pytest
 from aiohttp.test_utils import TestServer
 
-from loadtest import hops, kill, qqp, replay, run
-from loadtest.answers import Reply
-from loadtest.hops import hop_times
-from loadtest.processes import NotReady, free_port, openai_upstream, sidecar_config
-from loadtest.provider import answer_to
-from loadtest.tier3 import TIERS
+from loadtest import run
+from loadtest.callers.answers import Reply
+from loadtest.hits import qqp
+from loadtest.learning import replay
+from loadtest.questions.tier3 import TIERS
+from loadtest.resilience import kill
+from loadtest.servers.processes import NotReady, free_port, openai_upstream, sidecar_config
+from loadtest.speed import hops
+from loadtest.speed.hops import hop_times
+from loadtest.vendors.provider import answer_to
 from sidecar.providers.demo_questions import understand
 from tests.loadtest.fake_sidecar import FakeSidecar
 

@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.streams import StreamConfig, demo_stream
+from loadtest.questions.streams import StreamConfig, demo_stream
 from sidecar.providers.demo_models import MARK, MODELS, Dice, as_json, mistaken, said, unable
 from sidecar.providers.demo_questions import understand
 from sidecar.providers.demo_values import Question
