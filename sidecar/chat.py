@@ -7,7 +7,6 @@ through untouched, so that the caller meets no error that the bare provider woul
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
@@ -15,6 +14,7 @@ import orjson
 from router.pricing import estimated_tokens
 from router.tiers import Needs
 from sidecar.errors import MalformedRequest
+from sidecar.values import value
 
 MAX_DEPTH: Final = 254
 """Source: orjson's documentation, "Serialize": it raises beyond 254 levels of nesting."""
@@ -22,7 +22,7 @@ MAX_DEPTH: Final = 254
 _PART_CAPABILITY: Final = {"image_url": "vision", "input_audio": "audio"}
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@value(frozen=True, slots=True, eq=False, kw_only=True)
 class ChatRequest:
     """One chat completion request.
 

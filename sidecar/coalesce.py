@@ -1,7 +1,8 @@
 """Identical misses in flight share one climb: who comes first leads, who comes later follows.
 
 A flight is a task of its own, held by nobody's connection: a leader who leaves takes nothing with
-him while others listen, and the last one to leave cancels the call upstream.
+him while others listen, and the last one to leave cancels the call upstream. A climb that nobody
+may join and that tells no stream needs none.
 
 Why the pipeline looks at the store once more just before it joins:
 
@@ -16,7 +17,7 @@ lands, so that at every instant one of the two holds it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -71,17 +72,25 @@ class Flight:
 
         A leader who leaves before it landed leaves the bill to the next one who hears it land.
         """
-        self._listeners += 1
-        if leads:
-            self._payer = listener
+        self.hear(listener, leads=leads)
         try:
             yield
         finally:
-            self._listeners -= 1
-            if self._payer is listener and not self._task.done():
-                self._payer = None
-            if not self._listeners:
-                self._task.cancel()
+            self.leave(listener)
+
+    def hear(self, listener: object, *, leads: bool) -> None:
+        """Listen from now on, until `leave`."""
+        self._listeners += 1
+        if leads:
+            self._payer = listener
+
+    def leave(self, listener: object) -> None:
+        """Listen no more; see `heard_by`."""
+        self._listeners -= 1
+        if self._payer is listener and not self._task.done():
+            self._payer = None
+        if not self._listeners:
+            self._task.cancel()
 
     def bill(self, listener: object) -> bool:
         """Whether `listener` is the one who is billed; of all who share the flight, one is."""
@@ -139,8 +148,8 @@ class Flight:
     async def _fly(self, start: Start) -> Outcome:
         return await start(self._publish)
 
-    def _publish(self, told: Told) -> None:
-        self._told.append(told)
+    def _publish(self, news: Sequence[Told]) -> None:
+        self._told.extend(news)
         self._wake()
 
     def _land(self, task: asyncio.Future[Outcome]) -> None:
@@ -164,6 +173,7 @@ class Coalesce:
     def __init__(self) -> None:
         self._flights: dict[bytes, Flight] = {}
         self._alone: set[Flight] = set()
+        self._climbing = 0  # by themselves, without a flight
 
     def __len__(self) -> int:
         return len(self._flights) + len(self._alone)
@@ -171,7 +181,8 @@ class Coalesce:
     @property
     def listeners(self) -> int:
         """Who hears a flight, leaders included. Looks at every flight."""
-        return sum(flight.listeners for flight in [*self._flights.values(), *self._alone])
+        flights = [*self._flights.values(), *self._alone]
+        return self._climbing + sum(flight.listeners for flight in flights)
 
     def find(self, key: bytes) -> Flight | None:
         """The flight for `key` that may be joined."""
@@ -195,6 +206,17 @@ class Coalesce:
     def _forget(self, key: bytes, flight: Flight) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
+
+    async def alone(self, climb: Awaitable[Outcome]) -> Outcome:
+        """What becomes of a climb that nobody may join, and that says nothing before it stands.
+
+        It needs no flight: it ends where its caller's own task is ended.
+        """
+        self._climbing += 1
+        try:
+            return await climb
+        finally:
+            self._climbing -= 1
 
     async def close(self) -> None:
         """End every flight; nobody listens any more."""

@@ -29,6 +29,7 @@ from sidecar.replicas.relay import Kind as Kind  # noqa: PLC0414 - as below
 from sidecar.replicas.relay import Publish as Publish  # noqa: PLC0414 - told on to those above
 from sidecar.replicas.relay import Told as Told  # noqa: PLC0414 - as above
 from sidecar.replicas.relay import Voice as Voice  # noqa: PLC0414 - as above
+from sidecar.values import value
 
 
 class Tier(Protocol):
@@ -69,7 +70,7 @@ class Guard(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@value(frozen=True, slots=True, eq=False, kw_only=True)
 class Job:
     """One request, ready to be sent.
 
@@ -120,11 +121,6 @@ class _Climb:
         self.held[attempt.place] = attempt
         self.headers[attempt.place] = headers
 
-    def note(self, place: int, **fields: Any) -> Attempt:
-        """What is thought of the answer held last."""
-        self.attempts[-1] = self.held[place] = replace(self.held[place], **fields)
-        return self.held[place]
-
 
 class Dispatch:
     """Asks upstreams. Holds nothing between requests."""
@@ -173,8 +169,9 @@ class Dispatch:
         if live is not None:
             return cascade.after(Event.CONFIDENT)
         task = _by_now(job.task, job.deadline)
+        attempt = climb.held[place]  # it may have been mended
         climb.judgement = self._judge.judge(task, job.decision, _views(job, climb.held))
-        climb.note(place, confidence=_confidence(climb.judgement, place))
+        attempt.confidence = _confidence(climb.judgement, place)
         better = self._better(job, climb, place) if job.may_escalate else None
         event = Event.CONFIDENT if better is None else Event.DOUBTFUL
         return cascade.after(event, better)
@@ -188,7 +185,7 @@ class Dispatch:
         violation = guard.check(held.body)
         if violation is None:
             return
-        climb.note(place, violation=violation)
+        held.violation = violation
         again = guard.mending(job.body, held.body, violation)
         if is_live or again is None or climb.is_mended or not self._affords(job, climb, place):
             return
@@ -198,7 +195,7 @@ class Dispatch:
         except ProviderError:
             return  # the answer that is held stands as it is
         climb.hold(mended, headers)
-        climb.note(place, violation=guard.check(mended.body or {"choices": ()}))
+        mended.violation = guard.check(mended.body or {"choices": ()})
 
     def _affords(self, job: Job, climb: _Climb, place: int) -> bool:
         """Time is left for one more call, and money for as long an answer as the last."""

@@ -19,6 +19,7 @@ from sidecar.overrides.override import UNRULED, Ruling
 from sidecar.replicas.drill import Drill
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Target
+from sidecar.values import value
 
 CALLER_LEFT: Final = "CallerLeft"
 CALLER_LEFT_STATUS: Final = 499
@@ -27,7 +28,7 @@ CALLER_LEFT_STATUS: Final = 499
 CacheStatus = Literal["hit-exact", "hit-semantic", "miss", "coalesced", "stale", "bypass"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@value(frozen=True, slots=True, eq=False, kw_only=True)
 class Inquiry:
     """What came in through the door, read and checked.
 
@@ -80,7 +81,7 @@ class FlightGroup(NamedTuple):
     ruling: Ruling
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@value(frozen=True, slots=True, eq=False, kw_only=True)
 class Aim:
     """What was settled before anything was looked up or asked.
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from router.decision import Decision, Judgement
 from sidecar.guardrails.rules import Violation
 from sidecar.providers.errors import UpstreamShut
+from sidecar.values import value
 
 CANCELLED: Final = "cancelled"
 """The outcome of a call that another one's answer made needless."""
@@ -18,9 +19,9 @@ Degraded = Literal["", "upstream", "tier", "stale", "static"]
 """Who stood in for whom was to answer, best first; empty if nobody had to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Attempt:
-    """One call to one upstream.
+    """One call to one upstream. Owned by the climb that made it, which says what it thinks of it.
 
     Attributes:
         place: The tier's place on the ladder.
@@ -71,7 +72,7 @@ def degraded_by(attempts: Iterable[Attempt], place: int, upstream: str, entry: i
     return "upstream" if has_failed else ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """An answer, and all that it took.
 

@@ -143,12 +143,8 @@ class Pipeline:
             aim = ledger.aim = self.aim(inquiry)
             if not aim.permit.read:
                 ledger.cache = "bypass"
-            if (hit := self._look_exact(ledger, aim)) is not None:
-                return self._tell_hit(ledger, hit)
-            if (hit := await self._look_on_disk(ledger, aim)) is not None:
-                return self._tell_hit(ledger, hit)
-            if (hit := self._look_stale(ledger, aim)) is not None:
-                return self._tell_hit(ledger, hit, "stale")
+            elif (reply := await self._kept(ledger, aim)) is not None:
+                return reply
             if (hit := await self._look_by_meaning(ledger, aim)) is not None:
                 return self._tell_hit(ledger, hit)
             if aim.permit.only_if_cached:
@@ -235,6 +231,16 @@ class Pipeline:
             is_steered=route.is_steered,
         )
 
+    async def _kept(self, ledger: Ledger, aim: Aim) -> Reply | None:
+        """What is kept for the very same request: in memory, on disk, or expired a moment ago."""
+        if (hit := self._look_exact(ledger, aim)) is not None:
+            return self._tell_hit(ledger, hit)
+        if (hit := await self._look_on_disk(ledger, aim)) is not None:
+            return self._tell_hit(ledger, hit)
+        if (hit := self._look_stale(ledger, aim)) is not None:
+            return self._tell_hit(ledger, hit, "stale")
+        return None
+
     def _look_exact(self, ledger: Ledger, aim: Aim) -> Hit | None:
         with ledger.inquiry.watch.hop("exact"):
             return self.lookup.exact(aim.keys, aim.permit, time.time())
@@ -317,6 +323,8 @@ class Pipeline:
 
     async def _ask(self, ledger: Ledger, aim: Aim) -> Reply:
         """Lead or follow a climb until it says something."""
+        if not (aim.permit.read or ledger.inquiry.request.stream):
+            return await self.replies.alone(ledger, self.coalesce, self._climb(ledger, aim, None))
         is_shared = aim.permit.read and aim.permit.write
         if (hit := await self._follow(ledger, aim)) is not None:
             return self._tell_hit(ledger, hit, "coalesced")
@@ -374,12 +382,12 @@ class Pipeline:
         if group is not None and asked is not None:
             self.nearby.add(group, Underway(flight, asked, ledger))
 
-    async def _climb(self, ledger: Ledger, aim: Aim, publish: Publish) -> Outcome:
-        """Pay, decide, ask, keep. Runs in the flight's own task, as the leader's."""
+    async def _climb(self, ledger: Ledger, aim: Aim, publish: Publish | None) -> Outcome:
+        """Pay, decide, ask, keep. Runs in the flight's own task, if it has one, as the leader's."""
         with self.till.paid(ledger, aim) as payable:
             return await self._climb_paid(ledger, payable, publish)
 
-    async def _climb_paid(self, ledger: Ledger, aim: Aim, publish: Publish) -> Outcome:
+    async def _climb_paid(self, ledger: Ledger, aim: Aim, publish: Publish | None) -> Outcome:
         inquiry = ledger.inquiry
         with inquiry.watch.hop("route"):
             aim = ledger.aim = self.routing.by_meaning(ledger, aim)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 
 from sidecar import streams
 from sidecar.accounting import Accounting
-from sidecar.coalesce import Flight
+from sidecar.coalesce import Coalesce, Flight
 from sidecar.dispatch import Told
 from sidecar.errors import DeadlineExceeded, SidecarError
 from sidecar.ledger import CALLER_LEFT, CALLER_LEFT_STATUS, Ledger
+from sidecar.outcome import Outcome
+from sidecar.values import value
 
 
 class Sink(Protocol):
@@ -43,7 +43,7 @@ Pour = Callable[[Sink], Awaitable[None]]
 """Writes a stream's payloads as they come, and returns after the last; may raise SidecarError."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@value(frozen=True, slots=True, eq=False, kw_only=True)
 class Reply:
     """What goes back, whole or as a stream.
 
@@ -68,38 +68,62 @@ class Replies:
     def __init__(self, accounting: Accounting) -> None:
         self._accounting = accounting
 
+    async def alone(self, ledger: Ledger, coalesce: Coalesce, climb: Awaitable[Outcome]) -> Reply:
+        """The answer of a climb that nobody else may hear, whole once it stands.
+
+        Raises:
+            SidecarError: There is none.
+        """
+        with ledger.inquiry.watch.hop("upstream"):
+            outcome = await coalesce.alone(climb)
+        _landed(ledger, outcome)
+        return self.whole(ledger, orjson.dumps(outcome.served.body))
+
     async def heard(self, ledger: Ledger, flight: Flight, *, leads: bool) -> Reply:
         """The flight's answer: relayed as it comes if it is, else whole once it stands.
 
         Raises:
             SidecarError: There is none.
         """
-        with ExitStack() as stack:
-            stack.enter_context(flight.heard_by(ledger, leads=leads))
-            # The leader's own deadline is kept by dispatch, which may hold an answer to serve.
-            budget_s = None if leads else ledger.inquiry.deadline.remaining_s()
-            try:
-                if budget_s is None:
-                    first = await self._begun(ledger, flight)
-                else:
-                    async with asyncio.timeout(budget_s):
-                        first = await self._begun(ledger, flight)
-            except TimeoutError as fault:
-                raise DeadlineExceeded("the shared answer") from fault
-            if first is None:
-                assert ledger.outcome is not None  # noqa: S101 - landed
-                return self.whole(ledger, orjson.dumps(ledger.outcome.served.body))
-            voice = first.voice
-            ledger.relayed_place, ledger.degraded = voice.place, voice.degraded
-            stack.callback(self._accounting.close, ledger)
-            return Reply(
-                headers={**voice.headers, **self._accounting.headers(ledger)},
-                pour=lambda sink: self._relay(ledger, flight, sink),
-                close=stack.pop_all().close,
-            )
+        flight.hear(ledger, leads=leads)
+        try:
+            first = await self._begun(ledger, flight, leads=leads)
+            reply = self._live(ledger, flight, first) if first is not None else None
+        except BaseException:
+            flight.leave(ledger)
+            raise
+        if reply is not None:
+            return reply
+        flight.leave(ledger)
+        assert ledger.outcome is not None  # noqa: S101 - landed
+        return self.whole(ledger, orjson.dumps(ledger.outcome.served.body))
 
-    async def _begun(self, ledger: Ledger, flight: Flight) -> Told | None:
+    def _live(self, ledger: Ledger, flight: Flight, first: Told) -> Reply:
+        voice = first.voice
+        ledger.relayed_place, ledger.degraded = voice.place, voice.degraded
+
+        def close() -> None:
+            self._accounting.close(ledger)
+            flight.leave(ledger)
+
+        return Reply(
+            headers={**voice.headers, **self._accounting.headers(ledger)},
+            pour=lambda sink: self._relay(ledger, flight, sink),
+            close=close,
+        )
+
+    async def _begun(self, ledger: Ledger, flight: Flight, *, leads: bool) -> Told | None:
         """The first chunk of a stream that comes live; None: it landed, well."""
+        # The leader's own deadline is kept by dispatch, which may hold an answer to serve.
+        if leads:
+            return await self._first(ledger, flight)
+        try:
+            async with asyncio.timeout(ledger.inquiry.deadline.remaining_s()):
+                return await self._first(ledger, flight)
+        except TimeoutError as fault:
+            raise DeadlineExceeded("the shared answer") from fault
+
+    async def _first(self, ledger: Ledger, flight: Flight) -> Told | None:
         if ledger.inquiry.request.stream:
             with ledger.inquiry.watch.hop("upstream"):
                 first = await flight.first()
@@ -111,9 +135,7 @@ class Replies:
     async def _land(self, ledger: Ledger, flight: Flight) -> None:
         """Wait until the flight landed, and note what became of it."""
         with ledger.inquiry.watch.hop("upstream"):
-            ledger.outcome = await flight.outcome()
-        ledger.decision = ledger.outcome.decision
-        ledger.degraded = ledger.outcome.degraded
+            _landed(ledger, await flight.outcome())
         ledger.pays = flight.bill(ledger)
 
     async def _relay(self, ledger: Ledger, flight: Flight, sink: Sink) -> None:
@@ -175,6 +197,11 @@ class Replies:
             summary=lambda: self._accounting.summary(ledger),
         )
         return Reply(headers=headers, pour=lambda sink: _all(payloads, sink), close=close)
+
+
+def _landed(ledger: Ledger, outcome: Outcome) -> None:
+    ledger.outcome, ledger.decision = outcome, outcome.decision
+    ledger.degraded = outcome.degraded
 
 
 async def _all(payloads: Iterable[bytes], sink: Sink) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from router.rules import RuleConfig
@@ -13,11 +13,12 @@ from sidecar.chat import ChatRequest, needs_of
 from sidecar.errors import MalformedRequest, ModelBlocked, NoAbleTier, UnknownModel
 from sidecar.options import Options
 from sidecar.overrides.override import UNRULED, Ruling
+from sidecar.values import value
 
 AUTO: Final = "auto"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Target:
     """Which tiers may take a request.
 

@@ -19,6 +19,7 @@ from sidecar.admission.tenants import OTHER, Caller, TenantConfig, Tenants, user
 from sidecar.deadline import Deadline
 from sidecar.errors import AdmissionRefused, UnknownCaller
 from sidecar.options import Priority
+from sidecar.values import value
 
 TOLD_USERS: Final = 20
 """Chosen: of each tenant, the users that the operator is told, dearest first."""
@@ -63,7 +64,7 @@ class Meter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(frozen=True, slots=True, eq=False)
 class Hold:
     """What was taken for one climb until it is known what it came to.
 

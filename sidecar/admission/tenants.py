@@ -18,6 +18,7 @@ from router.budget import Goal
 from router.quality import quality_of
 from sidecar.errors import UnknownCaller
 from sidecar.options import Priority
+from sidecar.values import value
 
 ANONYMOUS: Final = "anonymous"
 OTHER: Final = "other"
@@ -129,7 +130,7 @@ def _is_limit(value: float | Decimal | None) -> bool:
     return value is None or (math.isfinite(value) and value > 0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who asks.
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal, get_args
 
 from cache.shelf import Shelf
+from sidecar.values import value
 
 Why = Literal["complaint", "differs", "unsure", "sampled"]
 """Why an answer is worth a look, the weightiest first: somebody called it bad; another tier said
@@ -61,7 +62,7 @@ MAX_ITEMS: Final = 5_000
 """Chosen: with texts of MAX_CHARACTERS some 40 MB; nobody reads that many."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Review:
     """One answer that waits for a verdict.
 

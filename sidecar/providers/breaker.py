@@ -112,17 +112,16 @@ class Breaker:
 
     def may_admit(self, now_s: float) -> bool:
         """`admit` would let a call through; changes nothing."""
-        if not self.config.enabled:
+        if self._state is State.CLOSED or not self.config.enabled:
             return True
-        state = self.state(now_s)
-        return state is State.CLOSED or (state is State.HALF_OPEN and not self._is_trial_out)
+        return self.state(now_s) is State.HALF_OPEN and not self._is_trial_out
 
     def admit(self, now_s: float) -> Ticket | None:
         """A ticket if a call may be made now; it must be handed back, whatever becomes of it."""
+        if self._state is State.CLOSED or not self.config.enabled:
+            return Ticket(self._term, is_trial=False)
         if not self.may_admit(now_s):
             return None
-        if not self.config.enabled or self._state is State.CLOSED:
-            return Ticket(self._term, is_trial=False)
         if self._state is State.OPEN:
             self._turn(State.HALF_OPEN)
         self._is_trial_out = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -21,7 +21,7 @@ from sidecar.providers.errors import (
 )
 from sidecar.providers.pool import Origin, Pools
 from sidecar.providers.reading import Body, Events
-from sidecar.providers.wire import Call, Completion
+from sidecar.providers.wire import Call, Completion, Hear, Tell
 
 CALLERS_KEY: Final = "caller"
 
@@ -122,7 +122,7 @@ class HttpUpstream:
             raise self._refusal(body)
         return openai.completion(self.name, body.whole(), self._discreet(body.headers))
 
-    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
+    async def stream(self, call: Call, hear: Hear, tell: Tell) -> None:
         """See `wire.Upstream`."""
         timeouts, now_s = self._timeouts, asyncio.get_running_loop().time()
         events = Events(
@@ -130,7 +130,7 @@ class HttpUpstream:
             timeouts.read_s,
             now_s + min(timeouts.total_s, call.deadline.remaining_s()),
             first_by_s=now_s + timeouts.first_token_s,
-            hear=lambda headers: call.hear(self._discreet(headers)),
+            hear=lambda headers: hear(self._discreet(headers)),
             tell=tell,
         )
         await self._post(call, events, stream=True)

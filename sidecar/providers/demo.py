@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -22,7 +22,7 @@ from sidecar.providers.errors import (
     UpstreamTooSlow,
     UpstreamUnreachable,
 )
-from sidecar.providers.wire import Call, Completion
+from sidecar.providers.wire import Call, Completion, Hear, Tell
 
 CHARACTERS_PER_TOKEN: Final = 4
 """Chosen: a simulated model has no tokenizer. A token is four characters, the last one may be
@@ -62,7 +62,7 @@ class DemoUpstream:
         await self._wait(model.first_token_s + spoken, call)
         return Completion(body=body)
 
-    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
+    async def stream(self, call: Call, hear: Hear, tell: Tell) -> None:  # noqa: ARG002 - it has no headers
         """See `wire.Upstream`."""
         model = self._model(call.body)
         fault = _fault_of(call.body)
@@ -75,7 +75,7 @@ class DemoUpstream:
         for place, chunk in enumerate(chunks):
             if fault == "truncate" and place == len(chunks) // 2:
                 raise StreamBroken(f"upstream {self.name} broke off its stream")
-            tell(orjson.dumps(chunk))
+            tell([orjson.dumps(chunk)])
             await self._wait(pause, call)
 
     def _model(self, body: Mapping[str, Any]) -> DemoModel:

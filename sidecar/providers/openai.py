@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -62,18 +61,19 @@ def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
     None that the caller's own client might refuse for its length, with the answer.
     """
-    lowered = ((name.lower(), value) for name, value in headers.items())
-    passed = (
-        (name, value)
-        for name, value in lowered
-        if (name in _PASSED or name.startswith("x-ratelimit-"))
-        and len(name) + len(value) <= MAX_PASSED_CHARACTERS
-    )
-    return dict(islice(passed, MAX_PASSED))
+    passed = dict[str, str]()
+    for name, value in headers.items():
+        told = name.lower()
+        is_ours = told in _PASSED or told.startswith("x-ratelimit-")
+        if is_ours and len(told) + len(value) <= MAX_PASSED_CHARACTERS:
+            passed[told] = value
+            if len(passed) == MAX_PASSED:
+                break
+    return passed
 
 
-def completion(upstream: str, raw: bytes, headers: Mapping[str, str]) -> Completion:
-    """The whole answer that `raw` holds.
+def completion(upstream: str, raw: bytes, passed: Mapping[str, str]) -> Completion:
+    """The whole answer that `raw` holds, with the headers that go with it.
 
     Raises:
         UpstreamGarbled: It is no chat completion.
@@ -82,7 +82,7 @@ def completion(upstream: str, raw: bytes, headers: Mapping[str, str]) -> Complet
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as fault:
         raise UpstreamGarbled(f"upstream {upstream} sent no JSON") from fault
-    return Completion(body=checked(body, upstream), headers=passed_headers(headers))
+    return Completion(body=checked(body, upstream), headers=passed)
 
 
 def find_retry_after_s(headers: Mapping[str, str], now_at: float) -> float | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Final
 
 from sidecar.errors import UpstreamGarbled
 from sidecar.providers.openai import EventSplitter
+from sidecar.providers.wire import Hear, Tell
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Chosen: no real answer comes near it, and a vendor gone mad does not fill memory."""
@@ -105,8 +106,8 @@ class Events(Body):
         until_s: float,
         *,
         first_by_s: float,
-        hear: Callable[[Mapping[str, str]], None],
-        tell: Callable[[bytes], None],
+        hear: Hear,
+        tell: Tell,
     ) -> None:
         """Set up.
 
@@ -116,7 +117,7 @@ class Events(Body):
             until_s: The loop's instant by which the last has to be there.
             first_by_s: The same of the first.
             hear: Told the answer's headers, before the first event.
-            tell: Told each event's data.
+            tell: Told the events' data, all of one arrival together.
         """
         super().__init__(upstream, read_s, until_s)
         self._splitter = EventSplitter(upstream)
@@ -142,22 +143,22 @@ class Events(Body):
 
     def finish(self) -> None:
         """Tell the last event, if the upstream closed without the mark that should end it."""
-        for data in () if self.has_enough else self._splitter.finish():
-            if data != DONE:
-                self._tell(data)
+        if not self.has_enough:
+            self._pass_on([*self._splitter.finish()])
 
     def _take(self, piece: bytes) -> None:
         if self.status != HTTPStatus.OK:
             super()._take(piece)
             return
-        events = self._splitter.feed(piece)
-        for data in events:
-            if data == DONE:
-                self.has_enough = True
-                return
-            self._tell(data)
+        self._pass_on(self._splitter.feed(piece))
+
+    def _pass_on(self, events: list[bytes]) -> None:
+        if DONE in events:
+            self.has_enough = True
+            del events[events.index(DONE) :]
         if events:
             self._moved()
+            self._tell(events)
 
 
 class _Packed:

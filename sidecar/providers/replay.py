@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from sidecar import answer
 from sidecar.chat import question_of
 from sidecar.errors import ConfigError
 from sidecar.providers.errors import CallerAtFault
-from sidecar.providers.wire import Call, Completion
+from sidecar.providers.wire import Call, Completion, Hear, Tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +89,11 @@ class ReplayUpstream:
         }
         return Completion(body=body)
 
-    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
+    async def stream(self, call: Call, hear: Hear, tell: Tell) -> None:  # noqa: ARG002 - it has no headers
         """See `wire.Upstream`."""
         completion = await self.ask(call)
         for chunk in answer.chunks(completion.body, include_usage=True):
-            tell(orjson.dumps(chunk))
+            tell([orjson.dumps(chunk)])
             await asyncio.sleep(0)  # a real stream lets others run between its chunks
 
     def _find(self, call: Call) -> Recorded:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from typing import Any, Protocol
 
 from sidecar.deadline import Deadline
+from sidecar.values import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Call:
     """One request for one model at one upstream.
 
@@ -20,17 +21,22 @@ class Call:
         deadline: The instant by which the whole answer must be there.
         headers: The caller's headers that go upstream (`traceparent`, `authorization` if the
             upstream's key is the caller's own).
-        hear: Told, before a stream's first chunk, the vendor's headers that pass through.
     """
 
     body: Mapping[str, Any]
     tier: str
     deadline: Deadline
     headers: Mapping[str, str] = field(default_factory=dict)
-    hear: Callable[[Mapping[str, str]], None] = lambda _headers: None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+Hear = Callable[[Mapping[str, str]], None]
+"""Takes the vendor's headers that pass through, before the first chunk."""
+
+Tell = Callable[[Sequence[bytes]], None]
+"""Takes the JSON of `chat.completion.chunk` objects, as many as came at once."""
+
+
+@value(frozen=True, slots=True, kw_only=True)
 class Completion:
     """A whole answer.
 
@@ -44,7 +50,10 @@ class Completion:
 
 
 class Upstream(Protocol):
-    """One reachable endpoint. Every fault that it raises is a ProviderError."""
+    """One reachable endpoint. Every fault that it raises is a ProviderError.
+
+    It keeps the call's deadline itself, and nobody sets a timer beside it.
+    """
 
     @property
     def name(self) -> str:
@@ -52,11 +61,11 @@ class Upstream(Protocol):
         ...
 
     async def ask(self, call: Call) -> Completion:
-        """The whole answer."""
+        """The whole answer; UpstreamTooSlow at the call's deadline, if not before."""
         ...
 
-    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
-        """The answer as it comes: the JSON of one `chat.completion.chunk` at a time, to `tell`.
+    async def stream(self, call: Call, hear: Hear, tell: Tell) -> None:
+        """The answer as it comes, to `tell`, in the very call that brings it.
 
         It returns where the vendor's stream ends; whether the answer is whole is told by the
         chunks' finish reasons. `[DONE]` is not among the chunks. A ProviderError that `tell` raises

@@ -6,9 +6,7 @@ a drill: none of these says anything against the upstream.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from router.pricing import Price, cost
@@ -23,16 +21,17 @@ from sidecar.providers.errors import (
     StreamBroken,
     UpstreamTooSlow,
 )
-from sidecar.providers.wire import Call, Completion
+from sidecar.providers.wire import Call, Completion, Upstream
 from sidecar.replicas.drill import Drill
 from sidecar.replicas.fleet import Replica
-from sidecar.replicas.relay import Kind, Publish, Told, Voice, relay
+from sidecar.replicas.relay import Publish, Told, Voice, relay
+from sidecar.values import value
 
 UNCOUNTED: Final = Ticket(-1, is_trial=False)
 """Of no term, so that no breaker heeds it: a drill's."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@value(frozen=True, slots=True, eq=False, kw_only=True)
 class Errand:
     """What a tier is asked.
 
@@ -56,13 +55,15 @@ class Errand:
     drill: Drill | None = None
     upstreams: frozenset[str] | None = None
 
-    def may_ask(self, upstream: str) -> bool:
-        """Nothing binds the request to others."""
-        return self.upstreams is None or upstream in self.upstreams
+    def bound(self, replicas: Sequence[Replica]) -> Sequence[Replica]:
+        """Those of `replicas` that it may go to."""
+        if self.upstreams is None:
+            return replicas
+        return [each for each in replicas if each.upstream.name in self.upstreams]
 
     def has_failed(self, upstream: str) -> bool:
         """This request has called it already, in vain."""
-        return any(
+        return bool(self.attempts) and any(
             attempt.upstream == upstream and attempt.body is None and attempt.was_made
             for attempt in self.attempts
         )
@@ -86,9 +87,15 @@ class Calls:
     async def made(self, errand: Errand, replica: Replica, ticket: Ticket) -> Answered:
         """The replica's answer; whatever becomes of the call, its breaker and load are told."""
         begun_s = self._clock()
+        upstream, load = replica.upstream, replica.load
+        if errand.drill is not None:
+            upstream = errand.drill.applied(upstream)
+        load.in_flight += 1
         try:
-            with replica.load.carried():
-                completion = await self._said(errand, replica, ticket, begun_s)
+            if errand.publish is None:
+                completion = await upstream.ask(errand.call)
+            else:
+                completion = await self._relayed(errand, upstream, replica, ticket, begun_s)
         except ProviderError as fault:
             spent_s = self._clock() - begun_s
             self.note(errand, replica, type(fault).__name__, spent_s)
@@ -96,43 +103,36 @@ class Calls:
                 self._blame(errand, replica, ticket, fault, spent_s)
             raise
         finally:
+            load.in_flight -= 1
             # Of a trial that said nothing of the upstream, above all one whose caller has gone.
             replica.breaker.left(ticket)
-        return Answered(self._answered(errand, replica, completion, begun_s), completion.headers)
+        now_s = self._clock()
+        if ticket is not UNCOUNTED:
+            if errand.publish is None:
+                load.answered(now_s - begun_s, now_s, whole=True)
+            replica.breaker.succeeded(ticket, now_s)
+        attempt = self._answered(errand, replica, completion, now_s - begun_s)
+        return Answered(attempt, completion.headers)
 
-    async def _said(
-        self, errand: Errand, replica: Replica, ticket: Ticket, begun_s: float
+    async def _relayed(
+        self, errand: Errand, upstream: Upstream, replica: Replica, ticket: Ticket, begun_s: float
     ) -> Completion:
-        upstream = replica.upstream
-        if errand.drill is not None:
-            upstream = errand.drill.applied(upstream)
-        publish = errand.publish
-
-        def hear(*, whole: bool) -> None:
-            if ticket is UNCOUNTED:
-                return
-            now_s = self._clock()
-            replica.load.answered(now_s - begun_s, now_s, whole=whole)
-            if whole or ticket.is_trial:  # a stream that has begun is answer enough for a trial
-                replica.breaker.succeeded(ticket, now_s)
-
-        if publish is None:
-            completion = await _in_time(upstream.ask(errand.call), errand.call, upstream.name)
-            hear(whole=True)
-            return completion
+        """The same as a stream, whose first words say already how the upstream does."""
+        publish, has_begun = errand.publish, False
+        assert publish is not None  # noqa: S101 - asked of streams alone
         degraded = degraded_by(errand.attempts, errand.place, upstream.name, errand.entry)
-        voice: Voice | None = None
 
-        def tell(data: bytes, kind: Kind, headers: Mapping[str, str]) -> None:
-            nonlocal voice
-            if voice is None:
-                voice = Voice(errand.place, headers, degraded)
-                hear(whole=False)
-            publish(Told(data, kind, voice))
+        def tell(news: Sequence[Told]) -> None:
+            nonlocal has_begun
+            if not has_begun and ticket is not UNCOUNTED:
+                now_s = self._clock()
+                replica.load.answered(now_s - begun_s, now_s, whole=False)
+                if ticket.is_trial:  # a stream that has begun is answer enough for a trial
+                    replica.breaker.succeeded(ticket, now_s)
+            has_begun = True
+            publish(news)
 
-        completion = await relay(upstream, errand.call, tell)
-        replica.breaker.succeeded(ticket, self._clock())
-        return completion
+        return await relay(upstream, errand.call, Voice(errand.place, {}, degraded), tell)
 
     def _blame(
         self, errand: Errand, replica: Replica, ticket: Ticket, fault: ProviderError, spent_s: float
@@ -180,24 +180,16 @@ class Calls:
         )
 
     def _answered(
-        self, errand: Errand, replica: Replica, completion: Completion, begun_s: float
+        self, errand: Errand, replica: Replica, completion: Completion, spent_s: float
     ) -> Attempt:
         tokens_in, tokens_out = answer.tokens(completion.body, errand.tokens_in)
         return Attempt(
             place=errand.place,
             upstream=replica.upstream.name,
             outcome="answered",
-            latency_ms=(self._clock() - begun_s) * 1e3,
+            latency_ms=spent_s * 1e3,
             body=completion.body,
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             cost_usd=cost(self._price, tokens_in, tokens_out),
         )
-
-
-async def _in_time(asking: Awaitable[Completion], call: Call, upstream: str) -> Completion:
-    try:
-        async with asyncio.timeout(call.deadline.remaining_s()):
-            return await asking
-    except TimeoutError as fault:
-        raise UpstreamTooSlow(f"upstream {upstream} had not answered by the deadline") from fault

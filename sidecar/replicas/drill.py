@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from sidecar.errors import MalformedRequest
-from sidecar.providers.errors import UpstreamBusy, UpstreamUnreachable
-from sidecar.providers.wire import Call, Completion, Upstream
+from sidecar.providers.errors import UpstreamBusy, UpstreamTooSlow, UpstreamUnreachable
+from sidecar.providers.wire import Call, Completion, Hear, Tell, Upstream
 
 Kind = Literal["upstream-down", "slow", "rate-limited", "broken-stream"]
 
@@ -64,26 +64,27 @@ class DrilledUpstream:
 
     async def ask(self, call: Call) -> Completion:
         """See `wire.Upstream`."""
-        await self._fail()
+        await self._fail(call)
         if self._kind == "broken-stream":
             raise UpstreamUnreachable(f"upstream {self.name} broke off: a drill")
         return await self._upstream.ask(call)
 
-    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
+    async def stream(self, call: Call, hear: Hear, tell: Tell) -> None:
         """See `wire.Upstream`."""
-        await self._fail()
-        told = 0
+        await self._fail(call)
+        left = _CHUNKS
 
-        def told_some(data: bytes) -> None:
-            nonlocal told
-            tell(data)
-            told += 1
-            if self._kind == "broken-stream" and told == _CHUNKS:
+        def told_some(chunks: Sequence[bytes]) -> None:
+            nonlocal left
+            tell(chunks[:left])
+            left -= len(chunks)
+            if left <= 0:
                 raise UpstreamUnreachable(f"upstream {self.name} broke off: a drill")
 
-        await self._upstream.stream(call, told_some)
+        breaks = self._kind == "broken-stream"
+        await self._upstream.stream(call, hear, told_some if breaks else tell)
 
-    async def _fail(self) -> None:
+    async def _fail(self, call: Call) -> None:
         match self._kind:
             case "upstream-down":
                 raise UpstreamUnreachable(f"upstream {self.name} is down: a drill")
@@ -96,6 +97,9 @@ class DrilledUpstream:
                     _RETRY_AFTER_S,
                 )
             case "slow":
-                await asyncio.sleep(SLOW_S)
+                left_s = call.deadline.remaining_s()
+                await asyncio.sleep(min(SLOW_S, left_s))
+                if left_s < SLOW_S:
+                    raise UpstreamTooSlow(f"upstream {self.name} was not done in time: a drill")
             case "broken-stream":
                 pass

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 DECAY_S: Final = 10.0
@@ -31,7 +29,7 @@ class Load:
     """One model at one upstream. Owned by the event loop's thread.
 
     Attributes:
-        in_flight: Calls under way.
+        in_flight: Calls under way; whoever makes one counts it, and counts it off.
     """
 
     def __init__(self) -> None:
@@ -39,15 +37,6 @@ class Load:
         self._peak_s = 0.0
         self._at_s = 0.0
         self._recent_s: deque[float] = deque(maxlen=_RECENT)
-
-    @contextmanager
-    def carried(self) -> Iterator[None]:
-        """A call is under way while the block runs."""
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
 
     def answered(self, spent_s: float, now_s: float, *, whole: bool) -> None:
         """A call was answered: `spent_s` to the end of a `whole` one, else to its first chunk."""
@@ -93,7 +82,6 @@ class Load:
         return ranked[min(len(ranked) - 1, math.ceil(ratio * len(ranked)) - 1)]
 
     def _observe(self, spent_s: float, now_s: float) -> None:
-        faded_s = self.latency_s(now_s)
         kept = math.exp(-max(0.0, now_s - self._at_s) / DECAY_S)
-        smooth_s = faded_s + spent_s * (1.0 - kept)
+        smooth_s = self._peak_s * kept + spent_s * (1.0 - kept)
         self._peak_s, self._at_s = max(spent_s, smooth_s), now_s

@@ -8,9 +8,7 @@ takes a request and dies is one more that did not answer.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
@@ -18,7 +16,7 @@ import orjson
 from sidecar import answer
 from sidecar.errors import ProviderError, UpstreamGarbled
 from sidecar.outcome import Degraded
-from sidecar.providers.errors import StreamBroken, UpstreamTooSlow
+from sidecar.providers.errors import StreamBroken
 from sidecar.providers.wire import Call, Completion, Upstream
 
 Kind = Literal["words", "end", "usage"]
@@ -30,12 +28,12 @@ class Voice(NamedTuple):
 
     Attributes:
         place: The tier.
-        headers: The vendor's headers that pass through.
+        headers: The vendor's headers that pass through; there before the first chunk.
         degraded: Who stands in for whom was to answer; see `outcome.degraded_by`.
     """
 
     place: int
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     degraded: Degraded = ""
 
 
@@ -53,61 +51,56 @@ class Told(NamedTuple):
     voice: Voice
 
 
-Publish = Callable[[Told], None]
-Tell = Callable[[bytes, Kind, Mapping[str, str]], None]
-"""Takes a chunk's JSON, what it is for, and the stream's headers."""
+Publish = Callable[[Sequence[Told]], None]
+"""Takes the chunks that came at once."""
 
 MAX_HELD: Final = 16
 """Chosen: vendors send one chunk without words, or two; more of them go out as they are."""
 
 
-async def relay(upstream: Upstream, call: Call, tell: Tell) -> Completion:
-    """The stream's chunks into `tell`, and the whole answer once it stands.
+async def relay(upstream: Upstream, call: Call, voice: Voice, publish: Publish) -> Completion:
+    """The stream's chunks into `publish`, and the whole answer once it stands.
 
     Raises:
         StreamBroken: It ended, or failed, after words were sent and before it was whole.
         ProviderError: It failed before the first chunk.
     """
-    headers = dict[str, str]()
-    relayed = _Relayed(upstream.name, headers, tell)
+    relayed = _Relayed(upstream.name, voice, publish)
     try:
-        async with asyncio.timeout(call.deadline.remaining_s()):
-            await upstream.stream(replace(call, hear=headers.update), relayed.take)
+        await upstream.stream(call, voice.headers.update, relayed.take)
         body = relayed.whole()
-    except TimeoutError as fault:
-        raise relayed.broken(UpstreamTooSlow("deadline passed")) from fault
     except ProviderError as fault:
         raise relayed.broken(fault) from fault
-    return Completion(body=body, headers=headers)
+    return Completion(body=body, headers=voice.headers)
 
 
 class _Relayed:
     """How far one stream has come."""
 
-    def __init__(self, upstream: str, headers: Mapping[str, str], tell: Tell) -> None:
+    def __init__(self, upstream: str, voice: Voice, publish: Publish) -> None:
         self._upstream = upstream
-        self._headers = headers
-        self._tell = tell
+        self._voice = voice
+        self._publish = publish
         self._assembler = answer.Assembler(upstream)
-        self._held: list[tuple[bytes, Kind]] = []
+        self._held: list[Told] = []
         self._has_begun = False
 
-    def take(self, data: bytes) -> None:
-        """Take one chunk: add it to the answer, and tell it once the first words are there.
+    def take(self, chunks: Sequence[bytes]) -> None:
+        """Take what came: add it to the answer, and tell it once the first words are there.
 
         Raises:
-            UpstreamGarbled: It is no chunk.
+            UpstreamGarbled: One of them is no chunk; those before it are told.
         """
-        kind, says = self._added(data)
-        if self._has_begun:
-            self._tell(data, kind, self._headers)
-            return
-        self._held.append((data, kind))
-        if says or len(self._held) >= MAX_HELD:
-            self._has_begun = True
-            for each in self._held:
-                self._tell(*each, self._headers)
-            self._held.clear()
+        news = self._held
+        try:
+            for data in chunks:
+                kind, says = self._added(data)
+                news.append(Told(data, kind, self._voice))
+                self._has_begun = self._has_begun or says or len(news) >= MAX_HELD
+        finally:
+            if self._has_begun and news:
+                self._held = []
+                self._publish(news)
 
     def _added(self, data: bytes) -> tuple[Kind, bool]:
         """What the chunk is for, and whether something of the answer is in it, or its end."""

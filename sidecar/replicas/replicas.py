@@ -11,7 +11,6 @@ the two is served. A stream is never hedged: its first words would have to be th
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -46,7 +45,7 @@ class _Run:
 
     untried: list[Replica]
     faults: dict[Replica, ProviderError] = field(default_factory=dict)
-    retried: Counter[Replica] = field(default_factory=Counter)
+    retried: dict[Replica, int] = field(default_factory=dict)
     fault: ProviderError | None = None
 
     def failed(self, replica: Replica, fault: ProviderError) -> None:
@@ -95,7 +94,7 @@ class Replicas:
             ProviderError: Nobody answered, the last fault; or nobody may be asked.
         """
         # Those that it may not go to are out before balance, hedge or retry see them.
-        bound = [each for each in self._replicas if errand.may_ask(each.upstream.name)]
+        bound = errand.bound(self._replicas)
         if not bound:
             raise UpstreamShut("no upstream of this tier may be asked for this caller")
         run = _Run(ordered(self._balance, bound, self._clock(), self._dice))
@@ -140,14 +139,14 @@ class Replicas:
         if errand.drill is None and replica.budget.tokens(self._clock()) < 1.0:
             self._meter.retried("budget")
             return None
-        run.retried[replica] += 1
+        run.retried[replica] = run.retried.get(replica, 0) + 1
         await self._pause(wait_s)
         self._meter.retried("made")
         return replica
 
     def _wait_s(self, run: _Run, replica: Replica) -> float | None:
         """Seconds until `replica` may be asked again; None if it may not."""
-        fault, number = run.faults[replica], run.retried[replica]
+        fault, number = run.faults[replica], run.retried.get(replica, 0)
         if number >= replica.retries or not retries.may_retry(fault):
             return None
         wait_s = retries.wait_s(fault, number, self._dice())
@@ -160,24 +159,24 @@ class Replicas:
         Raises:
             UpstreamShut: It may not be made; that stands among the attempts.
         """
-        now_s, name = self._clock(), replica.upstream.name
-        is_extra = errand.has_failed(name)
-        told = ""
-        if not replica.breaker.may_admit(now_s):
+        now_s, name, breaker = self._clock(), replica.upstream.name, replica.breaker
+        if not breaker.may_admit(now_s):
             told = f"upstream {name} is left alone for a while: it has failed too often"
-        elif errand.drill is not None:
+            raise self._shut(errand, replica, now_s, told)
+        if errand.drill is not None:
             return UNCOUNTED
-        elif is_extra and not replica.budget.withdraw(now_s):
-            told = f"upstream {name} is not asked again: its retries are spent"
-        ticket = None if told else replica.breaker.admit(now_s)
-        if ticket is None:
-            wait_s = replica.breaker.retry_after_s(now_s) or None
-            shut = UpstreamShut(told, retry_after_s=wait_s)
-            self._calls.note(errand, replica, type(shut).__name__, 0.0)
-            raise shut
-        if not is_extra:
+        if not errand.has_failed(name):
             replica.budget.deposit(now_s)
+        elif not replica.budget.withdraw(now_s):
+            told = f"upstream {name} is not asked again: its retries are spent"
+            raise self._shut(errand, replica, now_s, told)
+        ticket = breaker.admit(now_s)
+        assert ticket is not None  # noqa: S101 - it may be admitted, as was just seen
         return ticket
+
+    def _shut(self, errand: Errand, replica: Replica, now_s: float, told: str) -> UpstreamShut:
+        self._calls.note(errand, replica, UpstreamShut.__name__, 0.0)
+        return UpstreamShut(told, retry_after_s=replica.breaker.retry_after_s(now_s) or None)
 
     # Hedging.
 

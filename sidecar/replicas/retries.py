@@ -73,15 +73,12 @@ class RetryBudget:
 
     def deposit(self, now_s: float) -> None:
         """A request came to this upstream."""
-        self._set(self.tokens(now_s) + self.ratio, now_s)
+        self._tokens, self._at_s = min(FLOOR, self.tokens(now_s) + self.ratio), now_s
 
     def withdraw(self, now_s: float) -> bool:
         """One further call, if there is one left."""
         tokens = self.tokens(now_s)
         if tokens < 1.0:
             return False
-        self._set(tokens - 1.0, now_s)
+        self._tokens, self._at_s = tokens - 1.0, now_s
         return True
-
-    def _set(self, tokens: float, now_s: float) -> None:
-        self._tokens, self._at_s = min(FLOOR, tokens), now_s

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.errors import TrafficError
+from sidecar.values import value
 
 SCHEMA: Final = 1
 
 Source = Literal["", "review"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """One call to one upstream on behalf of one tier.
 
@@ -55,7 +56,7 @@ class AttemptRecord:
     guardrail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
     """All that is known of one request once it is over.
 
@@ -227,7 +228,7 @@ class Pattern:
     packed: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(frozen=True, slots=True, eq=False)
 class AgainRecord:
     """One more of them: the fields that are new, see `RequestRecord`."""
 

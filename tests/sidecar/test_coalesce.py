@@ -114,8 +114,7 @@ async def test_a_stream_is_heard_from_its_beginning_whenever_one_comes() -> None
     flight, _ = coalesce.join(b"k", climb)
     await asyncio.sleep(0)
     publish = cast(Publish, climb.publish)
-    publish(told(1))
-    publish(told(2))
+    publish([told(1), told(2)])
 
     async def listen() -> list[bytes]:
         with flight.heard_by(object(), leads=False):
@@ -125,7 +124,7 @@ async def test_a_stream_is_heard_from_its_beginning_whenever_one_comes() -> None
 
     late = asyncio.create_task(listen())
     await asyncio.sleep(0)
-    publish(told(3))
+    publish([told(3)])
     climb.end.set_result(OUTCOME)
     assert await late == [b"1", b"2", b"3"]
 

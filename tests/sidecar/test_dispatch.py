@@ -141,7 +141,7 @@ async def test_a_final_decision_is_relayed_as_it_comes() -> None:
     """Chunks go out while the upstream speaks, and make up the same answer."""
     told: list[Told] = []
     outcome = await dispatch(FakeJudge(), [FakeUpstream("four")], [], []).climb(
-        job(final=True), told.append
+        job(final=True), told.extend
     )
     assert told
     assert outcome.judgement is None
@@ -151,7 +151,7 @@ async def test_a_final_decision_is_relayed_as_it_comes() -> None:
 async def test_a_doubtful_decision_is_held_back() -> None:
     """Words once sent cannot be taken back, so nothing is sent before the judgement."""
     told: list[Told] = []
-    await dispatch(FakeJudge(), [FakeUpstream("four")], [], []).climb(job(), told.append)
+    await dispatch(FakeJudge(), [FakeUpstream("four")], [], []).climb(job(), told.extend)
     assert told == []
 
 
@@ -159,7 +159,7 @@ async def test_a_stream_that_breaks_early_moves_on() -> None:
     """Before the first word another tier may still answer."""
     told: list[Told] = []
     tiers = [[FakeUpstream("four", breaks_after=0)], [FakeUpstream("five")], []]
-    outcome = await dispatch(FakeJudge(), *tiers).climb(job(final=True), told.append)
+    outcome = await dispatch(FakeJudge(), *tiers).climb(job(final=True), told.extend)
     assert outcome.served.place == 1
 
 

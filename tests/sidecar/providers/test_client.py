@@ -184,7 +184,7 @@ async def test_silence_is_too_slow(server: BaseTestServer, pools: Pools, vendor:
 async def streamed(upstream: HttpUpstream, heard: dict[str, str] | None = None) -> list[Any]:
     hear = ({} if heard is None else heard).update
     chunks: list[bytes] = []
-    await upstream.stream(call(hear=hear), chunks.append)
+    await upstream.stream(call(), hear, chunks.extend)
     return [json.loads(data) for data in chunks]
 
 
@@ -319,7 +319,9 @@ async def test_each_silence_of_a_stream_has_its_own_limit(
     vendor.handler = lambda request: _slowly(request, pieces, gone)
     chunks: list[bytes] = []
     with pytest.raises(UpstreamTooSlow):
-        await upstream(server, pools, timeouts=timeouts).stream(call(), chunks.append)
+        await upstream(server, pools, timeouts=timeouts).stream(
+            call(), dict[str, str]().update, chunks.extend
+        )
     assert len(chunks) == came
     gone.set()
 

@@ -45,7 +45,7 @@ def call(budget_s: float = 30.0, **fields: Any) -> Call:
 
 async def streamed(asked: HttpUpstream) -> list[bytes]:
     chunks: list[bytes] = []
-    await asked.stream(call(), chunks.append)
+    await asked.stream(call(), dict[str, str]().update, chunks.extend)
     return chunks
 
 
@@ -194,12 +194,12 @@ async def test_who_takes_a_chunk_may_end_the_stream(pools: Pools) -> None:
     """His fault is the call's, and the connection is not used again."""
     events = chunked(b'data: {"n":0}\n\n', ends=False)
 
-    def refuse(_: bytes) -> None:
+    def refuse(_: object) -> None:
         raise UpstreamGarbled("no chunk")
 
     async with raw(STREAM + events) as (told, url):
         with pytest.raises(UpstreamGarbled):
-            await upstream(url, pools).stream(call(), refuse)
+            await upstream(url, pools).stream(call(), dict[str, str]().update, refuse)
         await until(lambda: told.left == 1)
 
 

@@ -35,7 +35,7 @@ def _upstream() -> Upstream:
 
 async def _streamed(call: Call) -> list[dict[str, Any]]:
     chunks: list[bytes] = []
-    await _upstream().stream(call, chunks.append)
+    await _upstream().stream(call, dict[str, str]().update, chunks.extend)
     return [json.loads(chunk) for chunk in chunks]
 
 
@@ -144,7 +144,9 @@ async def test_a_broken_stream_breaks_in_its_midst() -> None:
     """Some of it was there before."""
     chunks: list[bytes] = []
     with pytest.raises(StreamBroken):
-        await _upstream().stream(_call(demo_fault="truncate"), chunks.append)
+        await _upstream().stream(
+            _call(demo_fault="truncate"), dict[str, str]().update, chunks.extend
+        )
     assert chunks
 
 

@@ -49,7 +49,9 @@ async def test_a_stream_says_the_same(recording: Path) -> None:
     """Streamed or whole, the answer is one."""
     assembler = answer.Assembler("r")
     chunks: list[bytes] = []
-    await ReplayUpstream("r", load_recording(recording)).stream(call("small"), chunks.append)
+    await ReplayUpstream("r", load_recording(recording)).stream(
+        call("small"), dict[str, str]().update, chunks.extend
+    )
     for data in chunks:
         assembler.add(orjson.loads(data))
     assert assembler.is_finished

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +15,8 @@ from sidecar import answer
 from sidecar.deadline import Deadline
 from sidecar.errors import ProviderError
 from sidecar.providers.breaker import BreakerConfig
-from sidecar.providers.errors import UpstreamUnreachable
-from sidecar.providers.wire import Call, Completion
+from sidecar.providers.errors import UpstreamTooSlow, UpstreamUnreachable
+from sidecar.providers.wire import Call, Completion, Hear, Tell
 from sidecar.replicas.calls import Errand
 from sidecar.replicas.drill import Drill
 from sidecar.replicas.fleet import Fleet, Identity, Manner, Replica
@@ -57,20 +57,26 @@ class FakeUpstream:
         self.asked.append(call.body["model"])
         said = self._says.pop(0) if len(self._says) > 1 else self._says[0]
         if said is None:
-            try:
-                await asyncio.Event().wait()
-            finally:
-                self.left += 1
+            await self._hang(call.deadline.remaining_s())
         if isinstance(said, ProviderError):
             raise said
         return Completion(body=completion(str(said)))
 
-    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
+    async def _hang(self, budget_s: float) -> None:
+        try:
+            async with asyncio.timeout(budget_s):
+                await asyncio.Event().wait()
+        except TimeoutError as fault:
+            raise UpstreamTooSlow("the deadline passed") from fault
+        finally:
+            self.left += 1
+
+    async def stream(self, call: Call, hear: Hear, tell: Tell) -> None:
         body = (await self.ask(call)).body
         for number, chunk in enumerate(answer.chunks(body, include_usage=True)):
             if number == self._breaks_after:
                 raise UpstreamUnreachable("gone")
-            tell(orjson.dumps(chunk))
+            tell([orjson.dumps(chunk)])
 
 
 class FakeClock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -13,24 +13,25 @@ from hypothesis import strategies as st
 from sidecar.deadline import Deadline
 from sidecar.errors import ProviderError, UpstreamGarbled
 from sidecar.providers.errors import StreamBroken
-from sidecar.providers.wire import Call, Completion
-from sidecar.replicas.relay import MAX_HELD, relay
+from sidecar.providers.wire import Call, Completion, Hear, Tell
+from sidecar.replicas.relay import MAX_HELD, Voice, relay
 
 
 class FakeStream:
-    """Sends what it was given."""
+    """Sends what it was given, so many chunks at once."""
 
     name = "u"
 
-    def __init__(self, chunks: Sequence[bytes]) -> None:
+    def __init__(self, chunks: Sequence[bytes], at_once: int) -> None:
         self._chunks = chunks
+        self._at_once = at_once
 
     async def ask(self, call: Call) -> Completion:
         raise NotImplementedError
 
-    async def stream(self, call: Call, tell: Callable[[bytes], None]) -> None:
-        for chunk in self._chunks:
-            tell(chunk)
+    async def stream(self, call: Call, hear: Hear, tell: Tell) -> None:
+        for place in range(0, len(self._chunks), self._at_once):
+            tell(self._chunks[place : place + self._at_once])
 
 
 def chunk(finish_reason: str | None = None, **delta: Any) -> bytes:
@@ -38,9 +39,12 @@ def chunk(finish_reason: str | None = None, **delta: Any) -> bytes:
     return orjson.dumps({"choices": [choice]})
 
 
-async def relayed(chunks: Sequence[bytes], told: list[bytes]) -> Completion:
+async def relayed(chunks: Sequence[bytes], told: list[bytes], at_once: int = 1) -> Completion:
     call = Call(body={}, tier="small", deadline=Deadline.after_s(60.0))
-    return await relay(FakeStream(chunks), call, lambda data, _chunk, _headers: told.append(data))
+    stream = FakeStream(chunks, at_once)
+    return await relay(
+        stream, call, Voice(0, {}), lambda news: told.extend(each.data for each in news)
+    )
 
 
 ROLE, WORD, END = chunk(role="assistant", content=""), chunk(content="a"), chunk("stop")
@@ -62,11 +66,13 @@ async def test_before_the_first_words_nothing_was_told(chunks: list[bytes]) -> N
     assert told == []
 
 
-async def test_after_them_it_is_broken() -> None:
-    """Words were sent."""
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+@pytest.mark.parametrize("after", [[], [b"<"]])
+async def test_after_them_it_is_broken(after: list[bytes], at_once: int) -> None:
+    """Words were sent, those also that came together with what is no chunk."""
     told: list[bytes] = []
     with pytest.raises(StreamBroken):
-        await relayed([ROLE, WORD], told)
+        await relayed([ROLE, WORD, *after], told, at_once)
     assert told == [ROLE, WORD]
 
 
@@ -93,12 +99,14 @@ ODD = st.one_of(
 )
 
 
-@given(st.lists(ODD, max_size=6))
-async def test_whatever_is_sent_is_an_answer_or_a_providers_fault(chunks: list[bytes]) -> None:
-    """No chunk of a stranger's makes the sidecar fail."""
+@given(st.lists(ODD, max_size=6), st.integers(1, 6))
+async def test_whatever_is_sent_is_an_answer_or_a_providers_fault(
+    chunks: list[bytes], at_once: int
+) -> None:
+    """No chunk of a stranger's makes the sidecar fail, however many come at once."""
     told: list[bytes] = []
     try:
-        await relayed(chunks, told)
+        await relayed(chunks, told, at_once)
     except StreamBroken:
         assert told
     except ProviderError:

@@ -227,7 +227,7 @@ async def test_a_stream_moves_on_until_its_first_words() -> None:
     told: list[Told] = []
     first = FakeUpstream("four", name="a", breaks_after=1)
     bench = Bench(first, FakeUpstream("five", name="b"))
-    answered = await bench.tier.ask(errand(publish=told.append))
+    answered = await bench.tier.ask(errand(publish=told.extend))
     assert answered.attempt.upstream == "b"
     assert {each.voice.degraded for each in told} == {"upstream"}
     assert "four" not in str([each.data for each in told])
@@ -320,7 +320,7 @@ async def test_nobody_hedges_a_stream_or_without_a_second() -> None:
     told: list[Told] = []
     second = FakeUpstream("5", name="b")
     bench = Bench(FakeUpstream("4", name="a"), second, hedge=AT_ONCE)
-    await bench.tier.ask(errand(publish=told.append))
+    await bench.tier.ask(errand(publish=told.extend))
     assert second.asked == []
     await Bench(FakeUpstream("4"), hedge=AT_ONCE).tier.ask(errand())
 
