@@ -1,12 +1,17 @@
-"""What one request came to: its account in, response headers, metrics and one log record out."""
+"""What one request came to: its account in, response headers, metrics and one log record out.
+
+The three are views of the same account. What none of them finds in it ready (whose answer it is,
+what it cost and saved) is drawn up once, as its `Balance`.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
+from cache.entry import Entry
 from cache.prompt import prompt_version
 from router.decision import Decision
 from router.pricing import cost
@@ -14,8 +19,8 @@ from router.tiers import Ladder
 from sidecar import __version__, answer, chat
 from sidecar.again import Again
 from sidecar.degraded import MODEL
-from sidecar.ledger import Ledger
-from sidecar.outcome import Attempt, Outcome
+from sidecar.ledger import Balance, Ledger
+from sidecar.outcome import Attempt
 from sidecar.trace import trace
 from sidecar.traffic.record import (
     AgainRecord,
@@ -27,6 +32,11 @@ from sidecar.traffic.record import (
 )
 
 _EIGHT_PLACES: Final = Decimal("0.00000001")
+
+_NOTHING: Final = Decimal(0)
+_OURS: Final = "x-sidecar-"
+_NO_PARAMETERS: Final = frozenset({"messages", "user"})
+_UNDECIDED: Final = Decision(entry=0, probabilities=(), reason="")
 
 MAX_REASON: Final = 512
 """Chosen: servers before us commonly refuse more than 8 KiB of headers in all."""
@@ -43,7 +53,15 @@ class Log(Protocol):
 class Meter(Protocol):
     """Where counts go."""
 
-    def request(self, ledger: Ledger, *, tiers: Sequence[str], saved_usd: Decimal) -> None:
+    def request(
+        self,
+        ledger: Ledger,
+        *,
+        tiers: Sequence[str],
+        saved_usd: Decimal,
+        total_ms: float,
+        overhead_ms: float,
+    ) -> None:
         """One request is over; `tiers` are the ladder's names, by place."""
         ...
 
@@ -97,6 +115,8 @@ class Accounting:
         logger: logging.Logger,
     ) -> None:
         self._ladder = ladder
+        self._names = ladder.names
+        self._top = ladder[ladder.top].price
         self._released = released
         self._watch = watch
         self._config_hash = config_hash
@@ -110,35 +130,47 @@ class Accounting:
         told = {
             "x-sidecar-request-id": ledger.inquiry.request_id,
             "x-sidecar-cache": ledger.cache,
-            "x-sidecar-router": self._version(ledger),
+            "x-sidecar-router": self.balance(ledger).version,
             "x-sidecar-overhead-ms": f"{ledger.inquiry.watch.overhead_ms():.3f}",
         }
         if ledger.outcome is not None:
             told.update(ledger.outcome.headers)
         if ledger.hit is not None:
-            told |= self._hit_headers(ledger)
-        told |= {f"x-sidecar-{name}": value for name, value in self._facts(ledger).items()}
-        return told | (self._debug_headers(ledger) if ledger.inquiry.options.debug else {})
+            age_s = ledger.inquiry.received_at - ledger.hit.entry.created_at
+            told["age"] = str(max(0, int(age_s)))
+        self._add_facts(ledger, told)
+        if ledger.inquiry.options.debug:
+            told |= self._debug_headers(ledger)
+        return told
 
     def summary(self, ledger: Ledger) -> dict[str, Any]:
         """The last chunk's `sidecar` object: the same facts, where headers came too early."""
+        facts = dict[str, str]()
+        self._add_facts(ledger, facts)
         return {
             "request_id": ledger.inquiry.request_id,
             "cache": ledger.cache,
-            "router": self._version(ledger),
+            "router": self.balance(ledger).version,
             "overhead_ms": round(ledger.inquiry.watch.overhead_ms(), 3),
-            **{name.replace("-", "_"): value for name, value in self._facts(ledger).items()},
+            **{name.removeprefix(_OURS).replace("-", "_"): facts[name] for name in facts},
         }
 
-    def _version(self, ledger: Ledger) -> str:
-        """Of the artifact that decided; where none had to, of the one that serves."""
-        decided = ledger.decision.version if ledger.decision is not None else ""
-        return decided or self._released.version
-
-    def _hit_headers(self, ledger: Ledger) -> dict[str, str]:
-        assert ledger.hit is not None  # noqa: S101 - asked for only then
-        age_s = ledger.inquiry.received_at - ledger.hit.entry.created_at
-        return {"age": str(max(0, int(age_s)))}
+    def balance(self, ledger: Ledger) -> Balance:
+        """What it comes to by now; for good, once it is known what became of it."""
+        if ledger.balance is not None:
+            return ledger.balance
+        tier, model = self._served(ledger)
+        outcome, decision = ledger.outcome, ledger.decision
+        cost_usd = outcome.cost_usd if outcome is not None and ledger.pays else _NOTHING
+        served = _answered(ledger)
+        saved_usd = _NOTHING
+        if served is not None:
+            saved_usd = cost(self._top, served.tokens_in, served.tokens_out) - cost_usd
+        version = (decision.version if decision is not None else "") or self._released.version
+        drawn = Balance(tier, model, cost_usd, saved_usd, version)
+        if served is not None:
+            ledger.balance = drawn
+        return drawn
 
     def _served(self, ledger: Ledger) -> tuple[str, str]:
         """Whose answer it is: the tier's name and its model; empty if there is none."""
@@ -152,26 +184,30 @@ class Accounting:
             return "", ""
         return self._ladder[place].name, self._ladder[place].model
 
-    def _facts(self, ledger: Ledger) -> dict[str, str]:
-        tier, model = self._served(ledger)
-        facts = {"tier": tier} if tier else {}
-        facts |= {"model": model} if model else {}
-        facts |= {"degraded": ledger.degraded} if ledger.degraded else {}
-        facts |= {"narrowed": ledger.narrowed} if ledger.narrowed else {}
-        if ledger.hit is not None:
-            facts |= {"similarity": f"{ledger.hit.similarity:.4f}", "escalations": "0"}
-        elif ledger.cache == "coalesced":
-            pass  # the very same question: nothing of the answer is owed to likeness
-        elif ledger.miss is not None and ledger.miss.nearest is not None:
-            facts["similarity"] = f"{ledger.miss.nearest:.4f}"
-        if ledger.outcome is not None:
-            facts["escalations"] = str(ledger.outcome.escalations)
-            if ledger.outcome.judgement is not None:
-                facts["confidence"] = f"{ledger.outcome.judgement.confidence:.4f}"
-        if ledger.hit is not None or ledger.outcome is not None or ledger.degraded == "static":
-            facts["cost-usd"] = _dollars(self.cost_usd(ledger))
-            facts["saved-usd"] = _dollars(self.saved_usd(ledger))
-        return facts
+    def _add_facts(self, ledger: Ledger, told: dict[str, str]) -> None:
+        """Add what the answer is, and what it came to, under the headers' names."""
+        balance, hit, outcome = self.balance(ledger), ledger.hit, ledger.outcome
+        if balance.tier:
+            told["x-sidecar-tier"] = balance.tier
+        if balance.model:
+            told["x-sidecar-model"] = balance.model
+        if ledger.degraded:
+            told["x-sidecar-degraded"] = ledger.degraded
+        if ledger.narrowed:
+            told["x-sidecar-narrowed"] = ledger.narrowed
+        # Who hears the answer to the very same question owes nothing of it to likeness.
+        is_alike = hit is not None or ledger.cache != "coalesced"
+        if is_alike and (similarity := _similarity(ledger)) is not None:
+            told["x-sidecar-similarity"] = f"{similarity:.4f}"
+        if hit is not None:
+            told["x-sidecar-escalations"] = "0"
+        if outcome is not None:
+            told["x-sidecar-escalations"] = str(outcome.escalations)
+            if outcome.judgement is not None:
+                told["x-sidecar-confidence"] = f"{outcome.judgement.confidence:.4f}"
+        if hit is not None or outcome is not None or ledger.degraded == "static":
+            told["x-sidecar-cost-usd"] = _dollars(balance.cost_usd)
+            told["x-sidecar-saved-usd"] = _dollars(balance.saved_usd)
 
     def _debug_headers(self, ledger: Ledger) -> dict[str, str]:
         told = {"server-timing": ledger.inquiry.watch.server_timing()}
@@ -226,143 +262,131 @@ class Accounting:
             if attempt.violation is not None
         ]
 
-    def cost_usd(self, ledger: Ledger) -> Decimal:
-        """What this request cost: nothing on a hit, nothing for a follower who is not billed."""
-        if ledger.outcome is None or not ledger.pays:
-            return Decimal(0)
-        return ledger.outcome.cost_usd
-
-    def saved_usd(self, ledger: Ledger) -> Decimal:
-        """Against answering it at the top tier, taken to use as many tokens; may be negative."""
-        top = self._ladder[self._ladder.top].price
-        if ledger.hit is not None:
-            served_usd = cost(top, ledger.hit.entry.tokens_in, ledger.hit.entry.tokens_out)
-            return served_usd - self.cost_usd(ledger)
-        if ledger.outcome is None:
-            return Decimal(0)
-        served = ledger.outcome.served
-        return cost(top, served.tokens_in, served.tokens_out) - self.cost_usd(ledger)
-
     def close(self, ledger: Ledger) -> None:
         """Count the request and write its record. Only the first call for a ledger counts."""
         if ledger.is_closed:
             return
         ledger.is_closed = True
-        if ledger.inquiry.drill is not None:
-            self._meter.drilled(ledger.inquiry.drill.kind)
+        inquiry = ledger.inquiry
+        if inquiry.drill is not None:
+            self._meter.drilled(inquiry.drill.kind)
             return
-        spent, saved = self.cost_usd(ledger), self.saved_usd(ledger)
-        self._meter.request(ledger, tiers=self._ladder.names, saved_usd=saved)
-        self._watch.closed(ledger, spent)
+        balance = self.balance(ledger)
+        total_ms, overhead_ms = inquiry.watch.total_ms(), inquiry.watch.overhead_ms()
+        self._meter.request(
+            ledger,
+            tiers=self._names,
+            saved_usd=balance.saved_usd,
+            total_ms=total_ms,
+            overhead_ms=overhead_ms,
+        )
+        self._watch.closed(ledger, balance.cost_usd)
         if broken := self._broken(ledger):
-            facts = {"request_id": ledger.inquiry.request_id, "rules": broken}
+            facts = {"request_id": inquiry.request_id, "rules": broken}
             self._logger.info("guardrail", extra={"facts": facts})
         if ledger.ruling.writes:
-            self._log.put(self._record(ledger, spent, saved))
+            self._log.put(self._record(ledger, total_ms, overhead_ms))
 
     def pattern(self, ledger: Ledger) -> Pattern:
         """What its record has in common with those of all that are like it."""
-        return Pattern(self._record(ledger, self.cost_usd(ledger), self.saved_usd(ledger)))
+        return Pattern(self._record(ledger, 0.0, 0.0))
 
     def close_again(self, ledger: Ledger, again: Again) -> None:
         """As `close`, of a hit that was given before."""
         ledger.is_closed, inquiry = True, ledger.inquiry
-        self._meter.request(ledger, tiers=self._ladder.names, saved_usd=again.saved_usd)
         total_ms, overhead_ms = inquiry.watch.total_ms(), inquiry.watch.overhead_ms()
+        self._meter.request(
+            ledger,
+            tiers=self._names,
+            saved_usd=again.saved_usd,
+            total_ms=total_ms,
+            overhead_ms=overhead_ms,
+        )
         self._log.put(
             AgainRecord(
                 again.pattern, inquiry.request_id, inquiry.received_at, total_ms, overhead_ms
             )
         )
 
-    def _record(self, ledger: Ledger, spent: Decimal, saved: Decimal) -> RequestRecord:
-        inquiry, request = ledger.inquiry, ledger.inquiry.request
-        body = request.body
-        tier, model = self._served(ledger)
-        aim = ledger.aim
+    def _record(self, ledger: Ledger, total_ms: float, overhead_ms: float) -> RequestRecord:
+        inquiry, balance, names = ledger.inquiry, self.balance(ledger), self._names
+        request, options, body = inquiry.request, inquiry.options, inquiry.request.body
+        aim, hit, miss, outcome = ledger.aim, ledger.hit, ledger.miss, ledger.outcome
+        decision = ledger.decision or _UNDECIDED
         partition = aim.keys.partition if aim is not None else None
-        vector = ledger.miss.vector if ledger.miss is not None else None
-        decision, outcome = ledger.decision, ledger.outcome
-        allowed = aim.target.allowed if aim is not None else ()
+        judgement = outcome.judgement if outcome is not None else None
         return RequestRecord(
             request_id=inquiry.request_id,
             at=inquiry.received_at,
             tenant=inquiry.caller.tenant,
-            namespace=inquiry.options.namespace,
-            user=inquiry.options.user or _text(body.get("user")),
-            tags=inquiry.options.tags,
+            namespace=options.namespace,
+            user=options.user or _text(body.get("user")),
+            tags=options.tags,
             alias=request.alias,
             question=request.question or "",
             system=chat.system_of(request.messages),
             turns=len(request.messages),
-            parameters={k: v for k, v in body.items() if k not in {"messages", "user"}},
+            parameters={k: v for k, v in body.items() if k not in _NO_PARAMETERS},
             partition=partition.hex() if partition is not None else "",
-            vector=packed_vector(vector),
+            vector=packed_vector(miss.vector if miss is not None else None),
             encoder_id=self._encoder_id,
             tokens_in=request.tokens_in,
             cache=ledger.cache,
             cache_reason=_miss_reason(ledger),
             similarity=_similarity(ledger),
-            risk=ledger.hit.risk if ledger.hit is not None else None,
-            entry_id=ledger.hit.entry.entry_id if ledger.hit is not None else ledger.kept_id,
-            allowed=tuple(self._ladder[place].name for place in allowed),
-            entry_tier=self._ladder[decision.entry].name if decision is not None else "",
-            decision_reason=decision.reason if decision is not None else "",
+            risk=hit.risk if hit is not None else None,
+            entry_id=hit.entry.entry_id if hit is not None else ledger.kept_id,
+            allowed=tuple([names[place] for place in aim.target.allowed]) if aim else (),
+            entry_tier=names[decision.entry] if ledger.decision is not None else "",
+            decision_reason=decision.reason,
             rule=aim.rule if aim is not None else "",
-            probabilities=self._probabilities(ledger),
-            propensity=decision.propensity if decision is not None else 1.0,
+            probabilities=dict(zip(names, decision.probabilities, strict=True))
+            if decision.probabilities
+            else None,
+            propensity=decision.propensity,
             quality=aim.quality if aim is not None else None,
             # On a hit they were answers to another question, whoever is billed for them.
-            attempts=self._attempts(ledger) if ledger.pays and ledger.hit is None else (),
-            served_tier=tier,
-            served_model=model,
+            attempts=self._attempts(ledger) if ledger.pays and hit is None else (),
+            served_tier=balance.tier,
+            served_model=balance.model,
             degraded=ledger.degraded,
-            confidence=_confidence(outcome),
+            confidence=judgement.confidence if judgement is not None else None,
             status=ledger.status,
             error=ledger.error,
             guardrail=ledger.refused_by,
             overrides=ledger.ruling.switches,
             stream=request.stream,
-            cost_usd=str(spent),
-            saved_usd=str(saved),
-            latency_ms=inquiry.watch.total_ms(),
-            overhead_ms=inquiry.watch.overhead_ms(),
-            artifact=self._version(ledger),
-            artifact_role=decision.role if decision is not None else "",
-            rival=decision.rival if decision is not None else "",
-            rival_tier=self._rival_tier(decision),
+            cost_usd=str(balance.cost_usd),
+            saved_usd=str(balance.saved_usd),
+            latency_ms=total_ms,
+            overhead_ms=overhead_ms,
+            artifact=balance.version,
+            artifact_role=decision.role,
+            rival=decision.rival,
+            rival_tier="" if decision.rival_entry is None else names[decision.rival_entry],
             config=self._config_hash,
             version=__version__,
         )
 
-    def _rival_tier(self, decision: Decision | None) -> str:
-        if decision is None or decision.rival_entry is None:
-            return ""
-        return self._ladder[decision.rival_entry].name
-
-    def _probabilities(self, ledger: Ledger) -> Mapping[str, float] | None:
-        if ledger.decision is None or not ledger.decision.probabilities:
-            return None
-        return dict(zip(self._ladder.names, ledger.decision.probabilities, strict=True))
-
     def _attempts(self, ledger: Ledger) -> tuple[AttemptRecord, ...]:
         attempts = ledger.outcome.attempts if ledger.outcome is not None else ledger.attempts
-        return tuple(
-            AttemptRecord(
-                tier=self._ladder[attempt.place].name,
-                model=self._ladder[attempt.place].model,
-                upstream=attempt.upstream,
-                outcome=attempt.outcome,
-                tokens_in=attempt.tokens_in,
-                tokens_out=attempt.tokens_out,
-                cost_usd=str(attempt.cost_usd),
-                latency_ms=attempt.latency_ms,
-                finish_reason=_finish_reason(attempt),
-                confidence=attempt.confidence,
-                answer=answer.text(attempt.body) if attempt.body is not None else "",
-                guardrail=attempt.violation.rule if attempt.violation is not None else "",
-            )
-            for attempt in attempts
+        return tuple([self._attempt(attempt) for attempt in attempts])
+
+    def _attempt(self, attempt: Attempt) -> AttemptRecord:
+        tier, body = self._ladder[attempt.place], attempt.body
+        return AttemptRecord(
+            tier=tier.name,
+            model=tier.model,
+            upstream=attempt.upstream,
+            outcome=attempt.outcome,
+            tokens_in=attempt.tokens_in,
+            tokens_out=attempt.tokens_out,
+            cost_usd=str(attempt.cost_usd),
+            latency_ms=attempt.latency_ms,
+            finish_reason=(body["choices"][0].get("finish_reason") or "") if body else "",
+            confidence=attempt.confidence,
+            answer=answer.text(body) if body is not None else "",
+            guardrail=attempt.violation.rule if attempt.violation is not None else "",
         )
 
 
@@ -380,6 +404,13 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _answered(ledger: Ledger) -> Entry | Attempt | None:
+    """What was answered with, and how many tokens it took when it was made."""
+    if ledger.hit is not None:
+        return ledger.hit.entry
+    return ledger.outcome.served if ledger.outcome is not None else None
+
+
 def _miss_reason(ledger: Ledger) -> str:
     if ledger.miss is not None:
         return ledger.miss.reason.value
@@ -391,13 +422,3 @@ def _similarity(ledger: Ledger) -> float | None:
     if ledger.hit is not None:
         return ledger.hit.similarity
     return ledger.miss.nearest if ledger.miss is not None else None
-
-
-def _confidence(outcome: Outcome | None) -> float | None:
-    if outcome is None or outcome.judgement is None:
-        return None
-    return outcome.judgement.confidence
-
-
-def _finish_reason(attempt: Attempt) -> str:
-    return (attempt.body["choices"][0].get("finish_reason") or "") if attempt.body else ""

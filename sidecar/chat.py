@@ -66,34 +66,38 @@ def parse(raw: bytes) -> ChatRequest:
     alias = body.get("model")
     if not isinstance(alias, str) or not alias:
         raise MalformedRequest("model", "must be a string that names a model")
-    stream_options = _checked(body, "stream_options", dict) or {}
-    _checked(body, "n", int)
-    _checked(body, "temperature", (int, float))
-    _checked(body, "max_tokens", int)
-    _checked(body, "max_completion_tokens", int)
-    _checked(body, "response_format", dict)
-    _checked(body, "tools", list)
+    for field in _KINDS:
+        if field in body:
+            _check_kind(field, body[field])
     return ChatRequest(
         body=body,
         alias=alias,
         question=question_of(body["messages"]),
         tokens_in=prompt_tokens(body["messages"]),
-        stream=bool(_checked(body, "stream", bool)),
-        include_usage=bool(stream_options.get("include_usage")),
+        stream=bool(body.get("stream")),
+        include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
     )
 
 
-def _checked(body: Mapping[str, Any], field: str, kind: type | tuple[type, ...]) -> Any:
-    value = body.get(field)
+_KINDS: Final[Mapping[str, tuple[str, type | tuple[type, ...]]]] = {
+    "stream": ("boolean", bool),
+    "stream_options": ("object", dict),
+    "n": ("integer", int),
+    "temperature": ("number", (int, float)),
+    "max_tokens": ("integer", int),
+    "max_completion_tokens": ("integer", int),
+    "response_format": ("object", dict),
+    "tools": ("array", list),
+}
+"""Of the fields that are read here, by JSON's word and by Python's; each may be null."""
+
+
+def _check_kind(field: str, value: object) -> None:
+    wanted, kind = _KINDS[field]
     # bool is an int to Python and not to JSON.
     is_odd_bool = isinstance(value, bool) and kind is not bool
     if value is not None and (is_odd_bool or not isinstance(value, kind)):
-        wanted = "number" if isinstance(kind, tuple) else _JSON_NAME[kind]
         raise MalformedRequest(field, f"must be of type {wanted}")
-    return value
-
-
-_JSON_NAME: Final = {dict: "object", list: "array", int: "integer", bool: "boolean"}
 
 
 def _check_depth(raw: bytes, body: object) -> None:

@@ -209,7 +209,7 @@ class Inspection:
     async def explain(self, inquiry: Inquiry) -> dict[str, Any]:
         """What the cache would do with one request, and why. Raises SidecarError."""
         pipeline = self.pipeline()
-        aim = pipeline.aim(inquiry)
+        aim = pipeline.aim(inquiry, pipeline.rulings(inquiry.caller.tenant))
         # First, since what only the disk holds comes up with it, as it would for the caller.
         verdict = await self._verdict(pipeline, aim, inquiry)
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
 from cache.entry import Entry, Hit, Miss
@@ -122,6 +123,25 @@ class Aim:
         return FlightGroup(partition, self.epoch, allowed, self.quality, self.ruling)
 
 
+class Balance(NamedTuple):
+    """What an account comes to; response headers, metrics and the log's record read it.
+
+    Attributes:
+        tier: Whose answer it is, by name; empty if there is none, or nobody's on the ladder.
+        model: Its model.
+        cost_usd: What this request cost: nothing on a hit, nor for a follower who is not billed.
+        saved_usd: Against answering it at the top tier, taken to use as many tokens; may be
+            negative.
+        version: Of the artifact that decided; where none had to, of the one that serves.
+    """
+
+    tier: str
+    model: str
+    cost_usd: Decimal
+    saved_usd: Decimal
+    version: str
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Ledger:
     """What is known of one request so far. Owned by its pipeline coroutine.
@@ -145,6 +165,7 @@ class Ledger:
         error: The fault's class; empty if answered.
         ruling: The operator's switches when it came in.
         refused_by: The rule of `[guardrails]` that the request breaks; empty if it breaks none.
+        balance: What it comes to, as accounting drew it once that was known.
         is_closed: Accounting has seen it.
     """
 
@@ -166,6 +187,7 @@ class Ledger:
     error: str = ""
     ruling: Ruling = UNRULED
     refused_by: str = ""
+    balance: Balance | None = None
     is_closed: bool = False
 
     @property

@@ -140,7 +140,7 @@ class Pipeline:
         """
         ledger = Ledger(inquiry=inquiry, ruling=self.rulings(inquiry.caller.tenant))
         try:
-            aim = ledger.aim = self.aim(inquiry)
+            aim = ledger.aim = self.aim(inquiry, ledger.ruling)
             if not aim.permit.read:
                 ledger.cache = "bypass"
             elif (reply := await self._kept(ledger, aim)) is not None:
@@ -165,7 +165,7 @@ class Pipeline:
             pipeline=self,
             version=self.router.version,
             epoch=self.keeper.epochs.now,
-            saved_usd=self.accounting.saved_usd(ledger),
+            saved_usd=self.accounting.balance(ledger).saved_usd,
             pattern=self.accounting.pattern(ledger),
         )
 
@@ -193,8 +193,8 @@ class Pipeline:
             self.overseer.served(ledger, self.asking)
         return ledger
 
-    def aim(self, inquiry: Inquiry) -> Aim:
-        """Which tiers may take it, what the cache may do, and under which keys.
+    def aim(self, inquiry: Inquiry, ruling: Ruling) -> Aim:
+        """Which tiers may take it under `ruling`, what the cache may do, and under which keys.
 
         Raises:
             RequestError: No tier may, or it breaks one of the operator's rules.
@@ -202,7 +202,6 @@ class Pipeline:
         """
         request, options = inquiry.request, inquiry.options
         tenant, epochs = inquiry.caller.tenant, self.keeper.epochs
-        ruling = self.rulings(tenant)
         self.guardrails.check_request(request)
         route = self.routing.route(inquiry, ruling)
         allowed = permit(

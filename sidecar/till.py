@@ -17,7 +17,7 @@ than the vendor's bill says, and hardly ever less.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from itertools import accumulate, pairwise
@@ -91,18 +91,32 @@ class Till:
         self._answer_tokens = answer_tokens
         self._background = background
 
-    @contextmanager
-    def paid(self, ledger: Ledger, aim: Aim) -> Iterator[Aim]:
+    def paid(self, ledger: Ledger, aim: Aim) -> AbstractContextManager[Aim]:
         """`aim`, narrowed to what can be paid for; at the end of the block it is paid.
 
-        Raises:
+        Raises, when the block begins:
             BudgetSpent: Nothing can.
             RateLimited: The minute's tokens are used up.
         """
-        if ledger.inquiry.is_background:
-            with self._paid_by_nobody(ledger):
-                yield aim
-            return
+        inquiry, admission = ledger.inquiry, self._admission
+        if inquiry.is_background:
+            return self._paid_by_nobody(ledger, aim)
+        if not admission.knows(inquiry.caller):
+            return nullcontext(aim)
+        if not admission.is_limited(inquiry.caller):
+            return self._counted(ledger, aim)
+        return self._reserved(ledger, aim)
+
+    @contextmanager
+    def _counted(self, ledger: Ledger, aim: Aim) -> Iterator[Aim]:
+        try:
+            yield aim
+        finally:
+            self._admission.spend(ledger.inquiry.caller, _billed(ledger)[1])
+            self._saw_answers(ledger)
+
+    @contextmanager
+    def _reserved(self, ledger: Ledger, aim: Aim) -> Iterator[Aim]:
         worst_usd = self._worst_usd(ledger, aim)
         hold = self._hold(ledger, worst_usd)
         narrowed = _narrowed(aim, hold.reservation.tiers)
@@ -146,18 +160,21 @@ class Till:
             tokens=max(tokens, int(hold.tokens)) if was_cut else tokens,
             cost_usd=min(billed_usd + untold_usd, most_usd),
         )
+        self._saw_answers(ledger)
+
+    def _saw_answers(self, ledger: Ledger) -> None:
         for attempt in ledger.attempts:
             if attempt.body is not None:
-                self._admission.rates.saw_answer(hold.caller.tenant, attempt.tokens_out)
+                self._admission.rates.saw_answer(ledger.inquiry.caller.tenant, attempt.tokens_out)
 
     @contextmanager
-    def _paid_by_nobody(self, ledger: Ledger) -> Iterator[None]:
+    def _paid_by_nobody(self, ledger: Ledger, aim: Aim) -> Iterator[Aim]:
         if not self._background.has_left:
             raise BudgetSpent(
                 "the budget for background work is spent", reason="background", may_retry=True
             )
         try:
-            yield
+            yield aim
         finally:
             self._background.spend(_billed(ledger)[1])
 

@@ -178,10 +178,18 @@ class Admission:
             return {}
         return self.rates.headers(caller.tenant, user_key(user))
 
+    def knows(self, caller: Caller) -> bool:
+        """What he takes and spends is counted: the config names his tenant."""
+        return caller.tenant in self._tenants.configs
+
     def has_budget(self, caller: Caller) -> bool:
         """He may not spend without end."""
-        config = self._tenants.configs.get(caller.tenant)
-        return config is not None and config.has_budget
+        return caller.tenant in self._tenants.budgeted
+
+    def is_limited(self, caller: Caller) -> bool:
+        """Something must be taken of his budgets or his minute's before anybody is asked."""
+        tenant = caller.tenant
+        return tenant in self._tenants.budgeted or tenant in self.rates.limited
 
     def hold(
         self,
@@ -217,6 +225,10 @@ class Admission:
             self._refused(caller, fault)
             raise
         return Hold(caller, user, tokens, reservation)
+
+    def spend(self, caller: Caller, cost_usd: Decimal) -> None:
+        """A climb of somebody who has no limits came to this."""
+        self.purses.spend(caller.tenant, cost_usd)
 
     def settle(self, hold: Hold, *, tokens: int, cost_usd: Decimal) -> None:
         """The climb came to this. Only the first call for a hold counts."""

@@ -123,6 +123,13 @@ class Purses:
         self._changed.update(keys)
         return Reservation(total, tiers, keys)
 
+    def spend(self, tenant: str, cost_usd: Decimal) -> None:
+        """It came to this, of a tenant who has no limits, and so nothing was reserved."""
+        keys = self._keys(tenant, "")
+        for key in keys:
+            self._purse(key).spent += cost_usd
+        self._changed.update(keys)
+
     def settle(self, reservation: Reservation, cost_usd: Decimal) -> None:
         """It came to this. Only the first call for a reservation counts."""
         if reservation.is_settled:

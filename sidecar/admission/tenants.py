@@ -162,10 +162,16 @@ def user_key(user: str) -> str:
 
 
 class Tenants:
-    """Those that the config names, by the hashes of their keys."""
+    """Those that the config names, by the hashes of their keys.
+
+    Attributes:
+        configs: By name.
+        budgeted: Names of those that may not spend without end.
+    """
 
     def __init__(self, tenants: Sequence[TenantConfig]) -> None:
         self.configs: Final = {tenant.name: tenant for tenant in tenants}
+        self.budgeted: Final = frozenset(each.name for each in tenants if each.has_budget)
         self._callers = {
             key.removeprefix(_HASHED) if key.startswith(_HASHED) else key_hash(key): Caller(
                 tenant=tenant.name,

@@ -37,17 +37,19 @@ class Guardrails:
         self._deny = Patterns(config.deny, "deny")
         self._require = Patterns(config.require, "require")
         self._deny_answer = Patterns(config.deny_answer, "deny_answer")
+        self._binds_answers = config.binds_answers
+        self._reads_texts = bool(config.max_characters or config.deny or config.require)
 
     def check_request(self, request: ChatRequest) -> None:
         """Raises RequestRefused: it breaks a rule; which one is said, what it said is not."""
         config, messages = self._config, request.messages
         if config.max_messages and len(messages) > config.max_messages:
             raise RequestRefused("max-messages", "messages", f"at most {config.max_messages}")
-        for place, message in enumerate(messages):
-            if config.roles and message["role"] not in config.roles:
+        for place, message in enumerate(messages if config.roles else ()):
+            if message["role"] not in config.roles:
                 allowed = ", ".join(config.roles)
                 raise RequestRefused("roles", f"messages[{place}].role", f"must be of {allowed}")
-        if config.max_characters or self._deny or self._require:
+        if self._reads_texts:
             self._check_texts([words_of(message) for message in messages])
 
     def _check_texts(self, texts: Sequence[str]) -> None:
@@ -67,7 +69,7 @@ class Guardrails:
         """The rules for the answers to `request`; None where none applies."""
         config = self._config
         schema = _schema_of(request.body) if config.json_schema != "off" else None
-        if schema is None and not config.binds_answers:
+        if schema is None and not self._binds_answers:
             return None
         return AnswerGuard(config=config, denied=self._deny_answer, schema=schema)
 

@@ -293,15 +293,24 @@ class Metrics:
         """The registry as Prometheus reads it."""
         return generate_latest(self._registry)
 
-    def request(self, ledger: Ledger, *, tiers: Sequence[str], saved_usd: Decimal) -> None:
+    def request(
+        self,
+        ledger: Ledger,
+        *,
+        tiers: Sequence[str],
+        saved_usd: Decimal,
+        total_ms: float,
+        overhead_ms: float,
+    ) -> None:
         """One request is over; see accounting.Meter."""
-        watch, stream = ledger.inquiry.watch, str(ledger.inquiry.request.stream).lower()
-        served = ledger.outcome.served.place if ledger.outcome is not None else None
-        tier = ledger.hit.entry.tier if ledger.hit else "" if served is None else tiers[served]
+        inquiry, outcome = ledger.inquiry, ledger.outcome
+        tier = tiers[outcome.served.place] if outcome is not None else ""
+        tier = ledger.hit.entry.tier if ledger.hit is not None else tier
+        stream = "true" if inquiry.request.stream else "false"
         self._requests.add(ledger.cache, tier, str(ledger.status), stream)
-        self._latency.see(ledger.cache, watch.total_ms() / 1e3)
-        self._overhead.see(ledger.cache, watch.overhead_ms() / 1e3)
-        for hop, spent_ms in watch.hops_ms.items():
+        self._latency.see(ledger.cache, total_ms / 1e3)
+        self._overhead.see(ledger.cache, overhead_ms / 1e3)
+        for hop, spent_ms in inquiry.watch.hops_ms.items():
             self._hops.see(hop, spent_ms / 1e3)
         if ledger.error:
             self._errors.add(ledger.error)

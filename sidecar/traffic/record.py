@@ -263,8 +263,7 @@ _KINDS: Final[dict[str, type[RequestRecord | FeedbackRecord | ShadowRecord]]] = 
 
 def to_map(record: Record) -> dict[str, Any]:
     """The record as plain values, ready for msgpack."""
-    kind = next(name for name, made in _KINDS.items() if isinstance(record, made))
-    values = {"schema": SCHEMA, "kind": kind, **_shallow(record)}
+    values = {"schema": SCHEMA, "kind": _NAMES[type(record)], **_shallow(record)}
     if isinstance(record, RequestRecord):
         values["attempts"] = [_shallow(attempt) for attempt in record.attempts]
     return values
@@ -281,6 +280,7 @@ def _fields(kind: type[Record | AttemptRecord]) -> tuple[tuple[str, ...], attrge
     return names, attrgetter(*names)
 
 
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 _FIELDS: Final = {kind: _fields(kind) for kind in (*_KINDS.values(), AttemptRecord)}
 
 

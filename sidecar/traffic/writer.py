@@ -71,10 +71,15 @@ class TrafficConfig:
         cipher_of(self.key)  # refuses what is no key
 
 
+_PIECE_BYTES: Final = 2**20
+"""Chosen: written at a time: a second copy of what waits, and no more of it."""
+
 _HEAD: Final = b"\xde" + len(to_map(RequestRecord(request_id="", at=0.0, tenant=""))).to_bytes(
     2, "big"
 )
 """Source: msgpack's specification, "map format": `map 16`, of as many pairs as a request has."""
+
+_SAMPLED: Final = (RequestRecord, AgainRecord)
 
 _HEAD_BYTES: Final = 3
 """Source: as above; a map of up to 15 pairs has a head of one byte."""
@@ -103,6 +108,9 @@ class TrafficWriter:
         self._pack = msgpack.Packer().pack  # on the log's thread alone
         self._file: IO[bytes] | None = None
         self._place = Path(), 0  # the open file, and the records in it
+        self._file_bytes = 0  # those of `_parts` included
+        self._parts: list[bytes] = []  # packed, and not written yet
+        self._parts_bytes = 0
         self._thread = threading.Thread(target=self._run, name="traffic-log", daemon=True)
 
     def start(self) -> None:
@@ -111,8 +119,7 @@ class TrafficWriter:
 
     def put(self, record: Record | AgainRecord) -> None:
         """Take one record; feedback is never sampled away."""
-        is_sampled = isinstance(record, RequestRecord | AgainRecord)
-        if is_sampled and self._dice() >= self._config.sample:
+        if isinstance(record, _SAMPLED) and self._dice() >= self._config.sample:
             return
         if len(self._waiting) >= MAX_QUEUED:
             self._hook.dropped_record("full")
@@ -131,28 +138,37 @@ class TrafficWriter:
         self._close_file()
 
     def _write(self) -> None:
-        """Write what waits by now."""
+        """Write what waits by now, in as few steps as may be: each lets go of the interpreter."""
         records = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             for record in records:
-                self._write_one(record)
-            if self._file is not None:
-                self._file.flush()
+                self._gather(record)
+            self._flush()
         except OSError:
             # A full disk: what stands is whole up to its torn tail, and a new file is tried next.
             for _ in records:
                 self._hook.dropped_record("disk")
             self._close_file()
 
-    def _write_one(self, record: Record | AgainRecord) -> None:
-        file = self._open_file()
+    def _gather(self, record: Record | AgainRecord) -> None:
+        self._open_file()
         try:
             packed = self._packed(record)
         except _UNPACKABLE:
             # It must not take the thread along, and with it every record after it.
             self._hook.dropped_record("odd")
-        else:
-            file.write(packed)
+            return
+        self._parts.append(packed)
+        self._parts_bytes += len(packed)
+        self._file_bytes += len(packed)
+        if self._parts_bytes >= _PIECE_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        parts, self._parts, self._parts_bytes = self._parts, [], 0
+        if parts and self._file is not None:
+            self._file.write(b"".join(parts))
+            self._file.flush()
 
     def _packed(self, record: Record | AgainRecord) -> bytes:
         if isinstance(record, AgainRecord):
@@ -179,8 +195,9 @@ class TrafficWriter:
         new: bytes = self._pack(news)[1:]
         return _HEAD + new + pattern.packed
 
-    def _open_file(self) -> IO[bytes]:
-        if self._file is not None and self._file.tell() >= self._config.rotate_bytes:
+    def _open_file(self) -> None:
+        if self._file is not None and self._file_bytes >= self._config.rotate_bytes:
+            self._flush()
             self._close_file()
         if self._file is None:
             folder = Path(self._config.dir)
@@ -189,8 +206,7 @@ class TrafficWriter:
             name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f") + SUFFIX
             self._file = (folder / name).open("xb")
             (folder / name).chmod(0o600)
-            self._place = folder / name, 0
-        return self._file
+            self._place, self._file_bytes = (folder / name, 0), 0
 
     def _forget_old(self, folder: Path) -> None:
         oldest_at = time.time() - self._config.keep_days * 86400.0
@@ -203,7 +219,7 @@ class TrafficWriter:
                 path.unlink(missing_ok=True)
 
     def _close_file(self) -> None:
-        file, self._file = self._file, None
+        file, self._file, self._parts, self._parts_bytes = self._file, None, [], 0
         if file is not None:
             try:
                 file.close()
