@@ -149,18 +149,19 @@ class Assembler:
         """
         if "error" in chunk and not chunk.get("choices"):
             raise UpstreamGarbled(f"upstream {self._upstream} sent an error in its stream")
-        for name, value in chunk.items():
-            if name not in {"choices", "object"} and value is not None:
-                self._head[name] = value
+        is_full = None not in chunk.values()
+        self._head.update(chunk if is_full else _less_nulls(chunk))
         for told in chunk.get("choices") or ():
-            choice = self._choices.setdefault(
-                told.get("index", 0), {"message": {}, "finish_reason": None}
-            )
-            _merge(choice["message"], told.get("delta") or {})
-            if told.get("finish_reason") is not None:
-                choice["finish_reason"] = told["finish_reason"]
-            if told.get("logprobs"):
-                _merge(choice.setdefault("logprobs", {}), told["logprobs"])
+            index = told.get("index", 0)
+            choice = self._choices.get(index)
+            if choice is None:
+                choice = self._choices[index] = {"message": {}, "finish_reason": None}
+            if delta := told.get("delta"):
+                _merge(choice["message"], delta)
+            if (reason := told.get("finish_reason")) is not None:
+                choice["finish_reason"] = reason
+            if logprobs := told.get("logprobs"):
+                _merge(choice.setdefault("logprobs", {}), logprobs)
 
     @property
     def is_finished(self) -> bool:
@@ -181,6 +182,10 @@ class Assembler:
         return {**self._head, "object": "chat.completion", "choices": choices}
 
 
+def _less_nulls(chunk: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in chunk.items() if value is not None}
+
+
 class _Pieces(list[str]):
     """A text that still grows: joined once, at the end.
 
@@ -198,16 +203,21 @@ def _joined(value: Any) -> Any:
     return [_joined(inner) for inner in value] if isinstance(value, list) else value
 
 
+_SAID_ONCE: Final = frozenset({"role", "id", "type", "index"})
+"""Fields of which the last word holds; all other text grows."""
+
+
 def _merge(whole: dict[str, Any], delta: Mapping[str, Any]) -> None:
     """Add `delta` to `whole` in place: text is appended, lists by `index` or at the end."""
     for name, value in delta.items():
         held = whole.get(name)
-        if name in {"role", "id", "type", "index"} or held is None:
+        if isinstance(held, _Pieces):
+            if isinstance(value, str):
+                held.append(value)
+        elif held is None or name in _SAID_ONCE:
             whole[name] = _copied(value) if value is not None else held
         elif isinstance(value, str) and isinstance(held, str):
             whole[name] = _Pieces((held, value))
-        elif isinstance(held, _Pieces):
-            held.extend([value] if isinstance(value, str) else ())
         elif isinstance(value, dict) and isinstance(held, dict):
             _merge(held, value)
         elif isinstance(value, list) and isinstance(held, list):

@@ -35,17 +35,16 @@ class Relayed:
 
     def passed(self, news: Iterable[Told]) -> list[bytes]:
         """What goes out now."""
-        out = []
+        out = list[bytes]()
         for told in news:
             if told.kind == "usage" and not self._include_usage:
                 continue
-            if self._held is not None:
-                out.append(self._held)
-                self._held = told.data
-            elif told.kind == "end":
-                self._held = told.data
-            else:
-                out.append(told.data)
+            if self._held is None and told.kind == "words":
+                out += told.chunks
+                continue
+            held = [] if self._held is None else [self._held]
+            *passed, self._held = [*held, *told.chunks]
+            out += passed
         return out
 
     def last(self, summary: Summary) -> list[bytes]:

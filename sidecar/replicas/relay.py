@@ -38,21 +38,21 @@ class Voice(NamedTuple):
 
 
 class Told(NamedTuple):
-    """One chunk of a stream, as it came: its JSON, and not a second time parsed.
+    """Chunks of a stream, as they came: their JSON, not parsed a second time.
 
     Attributes:
-        data: Its JSON.
-        kind: What it is for.
-        voice: Who says it; the same for all chunks of a stream.
+        chunks: The JSON of each; never empty.
+        kind: What they are for.
+        voice: Who says them; the same for all chunks of a stream.
     """
 
-    data: bytes
+    chunks: list[bytes]
     kind: Kind
     voice: Voice
 
 
 Publish = Callable[[Sequence[Told]], None]
-"""Takes the chunks that came at once."""
+"""Takes what came at once."""
 
 MAX_HELD: Final = 16
 """Chosen: vendors send one chunk without words, or two; more of them go out as they are."""
@@ -83,6 +83,7 @@ class _Relayed:
         self._publish = publish
         self._assembler = answer.Assembler(upstream)
         self._held: list[Told] = []
+        self._held_chunks = 0
         self._has_begun = False
 
     def take(self, chunks: Sequence[bytes]) -> None:
@@ -91,33 +92,37 @@ class _Relayed:
         Raises:
             UpstreamGarbled: One of them is no chunk; those before it are told.
         """
-        news = self._held
+        news, told = self._held, self._held[-1] if self._held else None
         try:
             for data in chunks:
-                kind, says = self._added(data)
-                news.append(Told(data, kind, self._voice))
-                self._has_begun = self._has_begun or says or len(news) >= MAX_HELD
+                kind = self._added(data)
+                if told is None or told.kind != kind:
+                    told = Told([], kind, self._voice)
+                    news.append(told)
+                told.chunks.append(data)
+        except orjson.JSONDecodeError as fault:
+            what = f"upstream {self._upstream} sent a chunk that is no JSON"
+            raise UpstreamGarbled(what) from fault
+        except (AttributeError, TypeError, ValueError) as fault:
+            # JSON from a stranger may hold anything anywhere; what trips over it is no chunk.
+            what = f"upstream {self._upstream} sent a chunk of no known shape"
+            raise UpstreamGarbled(what) from fault
         finally:
             if self._has_begun and news:
                 self._held = []
                 self._publish(news)
 
-    def _added(self, data: bytes) -> tuple[Kind, bool]:
-        """What the chunk is for, and whether something of the answer is in it, or its end."""
-        try:
-            chunk = orjson.loads(data)
-            if not isinstance(chunk, dict):
-                raise UpstreamGarbled(f"upstream {self._upstream} sent a chunk that is no object")
-            self._assembler.add(chunk)
-            kind = _kind(chunk)
-            return kind, self._has_begun or kind == "end" or _says(chunk)
-        except orjson.JSONDecodeError as fault:
-            told = f"upstream {self._upstream} sent a chunk that is no JSON"
-            raise UpstreamGarbled(told) from fault
-        except (AttributeError, TypeError, ValueError) as fault:
-            # JSON from a stranger may hold anything anywhere; what trips over it is no chunk.
-            told = f"upstream {self._upstream} sent a chunk of no known shape"
-            raise UpstreamGarbled(told) from fault
+    def _added(self, data: bytes) -> Kind:
+        """What the chunk is for, now that the answer has it."""
+        chunk = orjson.loads(data)
+        if not isinstance(chunk, dict):
+            raise UpstreamGarbled(f"upstream {self._upstream} sent a chunk that is no object")
+        self._assembler.add(chunk)
+        kind = _kind(chunk)
+        if not self._has_begun:
+            self._held_chunks += 1
+            self._has_begun = kind == "end" or self._held_chunks >= MAX_HELD or _says(chunk)
+        return kind
 
     def whole(self) -> dict[str, Any]:
         """The answer.

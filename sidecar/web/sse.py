@@ -29,6 +29,11 @@ def event(payload: bytes) -> bytes:
     return b"data: " + payload + b"\n\n"
 
 
+def events(payloads: Sequence[bytes]) -> bytes:
+    """Several, one after the other; nothing for none."""
+    return b"data: " + b"\n\ndata: ".join(payloads) + b"\n\n" if payloads else b""
+
+
 def fault_event(fault: SidecarError) -> bytes:
     """The last event of a stream that ends in `fault`.
 
@@ -73,7 +78,7 @@ class _Response:
 
     def write(self, payloads: Sequence[bytes]) -> None:
         """See `replies.Sink`."""
-        self._waiting.extend(map(event, payloads))
+        self._waiting.append(events(payloads))
 
     async def room(self) -> None:
         """See `replies.Sink`."""

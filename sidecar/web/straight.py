@@ -24,7 +24,7 @@ from sidecar.web.heads import CHAT, Head, fresh_request_id
 from sidecar.web.middleware import fault_told
 from sidecar.web.openai_api import OpenAIApi
 from sidecar.web.quick import Line
-from sidecar.web.sse import DONE, STREAM_HEADERS, event, fault_event
+from sidecar.web.sse import DONE, STREAM_HEADERS, events, fault_event
 
 _NOT_HERE: Final = "origin"
 """A page's request: `middleware.pages_kept_out` says what becomes of it."""
@@ -138,7 +138,7 @@ class _Sent:
 
     def write(self, payloads: Sequence[bytes]) -> None:
         """See `replies.Sink`."""
-        data = event(payloads[0]) if len(payloads) == 1 else b"".join(map(event, payloads))
+        data = events(payloads)
         if self._waiting or len(data) > PIECE_BYTES:
             self._waiting.append(data)
         elif data:

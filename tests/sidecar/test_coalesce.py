@@ -36,7 +36,7 @@ class Climb:
 
 
 def told(number: int) -> Told:
-    return Told(b"%d" % number, "words", Voice(0, {}))
+    return Told([b"%d" % number], "words", Voice(0, {}))
 
 
 async def heard(flight: Flight, who: object, *, leads: bool = False) -> Outcome:
@@ -120,7 +120,7 @@ async def test_a_stream_is_heard_from_its_beginning_whenever_one_comes() -> None
         with flight.heard_by(object(), leads=False):
             early = flight.told(0)
             await flight.until(lambda: flight.is_done)
-            return [chunk.data for chunk in (*early, *flight.told(len(early)))]
+            return [data for each in (*early, *flight.told(len(early))) for data in each.chunks]
 
     late = asyncio.create_task(listen())
     await asyncio.sleep(0)

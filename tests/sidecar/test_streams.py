@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -31,7 +32,7 @@ def told() -> list[Told]:
     kinds: dict[bool, Kind] = {True: "end", False: "words"}
     return [
         Told(
-            orjson.dumps(chunk),
+            [orjson.dumps(chunk)],
             kinds[chunk["choices"][0]["finish_reason"] is not None]
             if chunk["choices"]
             else "usage",
@@ -41,13 +42,21 @@ def told() -> list[Told]:
     ]
 
 
+def runs(news: list[Told]) -> list[Told]:
+    """The same, those of one kind together."""
+    return [
+        Told([data for each in run for data in each.chunks], kind, Voice(0, {}))
+        for kind, run in groupby(news, key=lambda each: each.kind)
+    ]
+
+
 @pytest.mark.parametrize("include_usage", [True, False])
 @pytest.mark.parametrize("at_once", [1, 2, 100])
 def test_relayed_and_replayed_tell_the_same(include_usage: bool, at_once: int) -> None:  # noqa: FBT001 - a parameter
     """Live or from the cache, and however many come at a time, the chunks are the same."""
     relayed, news = Relayed(include_usage=include_usage), told()
     batches = [news[place : place + at_once] for place in range(0, len(news), at_once)]
-    live = [payload for batch in batches for payload in relayed.passed(batch)]
+    live = [payload for batch in batches for payload in relayed.passed(runs(batch))]
     live += relayed.last(summary)
     kept = list(replayed(BODY, include_usage=include_usage, summary=summary))
     assert [orjson.loads(p) for p in live] == [orjson.loads(p) for p in kept]

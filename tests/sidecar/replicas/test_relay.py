@@ -43,7 +43,10 @@ async def relayed(chunks: Sequence[bytes], told: list[bytes], at_once: int = 1) 
     call = Call(body={}, tier="small", deadline=Deadline.after_s(60.0))
     stream = FakeStream(chunks, at_once)
     return await relay(
-        stream, call, Voice(0, {}), lambda news: told.extend(each.data for each in news)
+        stream,
+        call,
+        Voice(0, {}),
+        lambda news: told.extend(data for each in news for data in each.chunks),
     )
 
 

@@ -230,7 +230,7 @@ async def test_a_stream_moves_on_until_its_first_words() -> None:
     answered = await bench.tier.ask(errand(publish=told.extend))
     assert answered.attempt.upstream == "b"
     assert {each.voice.degraded for each in told} == {"upstream"}
-    assert "four" not in str([each.data for each in told])
+    assert "four" not in str([each.chunks for each in told])
 
 
 async def test_a_stream_is_never_retried_after_its_first_words() -> None:
