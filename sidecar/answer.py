@@ -266,24 +266,35 @@ def text(body: Mapping[str, Any]) -> str:
 def view(body: Mapping[str, Any], tokens_out: int, request: Mapping[str, Any]) -> AnswerView:
     """The first choice as the router's judgement sees it."""
     choice = body["choices"][0]
-    calls = choice["message"].get("tool_calls") or []
-    asked_format = (request.get("response_format") or {}).get("type")
-    wants_json = isinstance(asked_format, str) and asked_format in _JSON_FORMATS
+    calls, said = choice["message"].get("tool_calls") or [], text(body)
     arguments = [(call.get("function") or {}).get("arguments", "") for call in calls]
-    told = [
-        float(token["logprob"])
-        for token in ((choice.get("logprobs") or {}).get("content")) or []
-        if isinstance(token, dict) and isinstance(token.get("logprob"), int | float)
-    ]
     return AnswerView(
-        text=text(body),
+        text=said,
         finish_reason=choice.get("finish_reason") or "",
         tokens_out=tokens_out,
-        logprobs=tuple(told) or None,
+        logprobs=_logprobs(choice),
         has_tool_calls=bool(calls),
         is_malformed=not all(map(_is_json, arguments))
-        or (wants_json and not calls and not _is_json(text(body))),
+        or (not calls and _wants_json(request) and not _is_json(said)),
     )
+
+
+def _logprobs(choice: Mapping[str, Any]) -> tuple[float, ...] | None:
+    if not (logprobs := choice.get("logprobs")):
+        return None
+    told = [
+        float(token["logprob"])
+        for token in logprobs.get("content") or []
+        if isinstance(token, dict) and isinstance(token.get("logprob"), int | float)
+    ]
+    return tuple(told) or None
+
+
+def _wants_json(request: Mapping[str, Any]) -> bool:
+    if not (wanted := request.get("response_format")):
+        return False
+    kind = wanted.get("type")
+    return isinstance(kind, str) and kind in _JSON_FORMATS
 
 
 _JSON_FORMATS: Final = frozenset({"json_object", "json_schema"})

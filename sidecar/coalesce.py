@@ -168,12 +168,16 @@ class Flight:
 
 
 class Coalesce:
-    """The flights that may be joined, by key."""
+    """The flights that may be joined, by key.
+
+    Attributes:
+        alone: Climbs under way that need no flight; whoever makes one counts it.
+    """
 
     def __init__(self) -> None:
         self._flights: dict[bytes, Flight] = {}
         self._alone: set[Flight] = set()
-        self._climbing = 0  # by themselves, without a flight
+        self.alone = 0
 
     def __len__(self) -> int:
         return len(self._flights) + len(self._alone)
@@ -182,7 +186,7 @@ class Coalesce:
     def listeners(self) -> int:
         """Who hears a flight, leaders included. Looks at every flight."""
         flights = [*self._flights.values(), *self._alone]
-        return self._climbing + sum(flight.listeners for flight in flights)
+        return self.alone + sum(flight.listeners for flight in flights)
 
     def find(self, key: bytes) -> Flight | None:
         """The flight for `key` that may be joined."""
@@ -206,17 +210,6 @@ class Coalesce:
     def _forget(self, key: bytes, flight: Flight) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
-
-    async def alone(self, climb: Awaitable[Outcome]) -> Outcome:
-        """What becomes of a climb that nobody may join, and that says nothing before it stands.
-
-        It needs no flight: it ends where its caller's own task is ended.
-        """
-        self._climbing += 1
-        try:
-            return await climb
-        finally:
-            self._climbing -= 1
 
     async def close(self) -> None:
         """End every flight; nobody listens any more."""

@@ -94,7 +94,7 @@ class Outcome:
     def cost_usd(self) -> Decimal:
         """All attempts together."""
         first, *others = self.attempts
-        return sum((each.cost_usd for each in others), first.cost_usd)
+        return sum((each.cost_usd for each in others), first.cost_usd) if others else first.cost_usd
 
     @property
     def escalations(self) -> int:
@@ -108,4 +108,6 @@ class Outcome:
     def degraded(self) -> Degraded:
         """Another upstream, or another tier, answered than was to."""
         served = self.served
+        if len(self.attempts) == 1 and served.place == self.decision.entry:
+            return ""
         return degraded_by(self.attempts, served.place, served.upstream, self.decision.entry)

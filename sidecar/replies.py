@@ -74,8 +74,12 @@ class Replies:
         Raises:
             SidecarError: There is none.
         """
-        with ledger.inquiry.watch.hop("upstream"):
-            outcome = await coalesce.alone(climb)
+        coalesce.alone += 1
+        try:
+            with ledger.inquiry.watch.hop("upstream"):
+                outcome = await climb
+        finally:
+            coalesce.alone -= 1
         _landed(ledger, outcome)
         return self.whole(ledger, orjson.dumps(outcome.served.body))
 

@@ -126,6 +126,8 @@ class Targets:
         return within is None or not self._reach or not within.isdisjoint(self._reach[place])
 
     def _unblocked(self, places: Sequence[int], ruling: Ruling) -> tuple[int, ...]:
+        if not ruling.blocked:
+            return tuple(places)
         tiers = self._ladder.tiers
         left = tuple(p for p in places if not ruling.blocks(tiers[p].name, tiers[p].model))
         if not left:

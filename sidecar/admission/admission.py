@@ -158,6 +158,10 @@ class Admission:
         self._meter.queued(priority, waited_s)
         return place
 
+    def is_rated(self, caller: Caller) -> bool:
+        """His requests, or his tokens, are counted by the minute."""
+        return caller.tenant in self.rates.limited
+
     def count_user(self, caller: Caller, user: str) -> None:
         """One request of this user's.
 

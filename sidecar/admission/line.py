@@ -46,12 +46,17 @@ _Lane = dict[str, dict[Waiter, None]]
 
 
 class Line:
-    """Waiters in two lanes, at most so many. Holds no clock and wakes nobody."""
+    """Waiters in two lanes, at most so many. Holds no clock and wakes nobody.
+
+    Attributes:
+        is_empty: Nobody waits.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lanes: dict[Priority, _Lane] = {"interactive": {}, "batch": {}}
         self._lengths: dict[Priority, int] = {"interactive": 0, "batch": 0}
+        self.is_empty = True
         self._since_batch = 0
 
     def __len__(self) -> int:
@@ -71,6 +76,7 @@ class Line:
             self.leave(gone)
         self._lanes[waiter.priority].setdefault(waiter.tenant, {})[waiter] = None
         self._lengths[waiter.priority] += 1
+        self.is_empty = False
         return gone
 
     def leave(self, waiter: Waiter) -> None:
@@ -80,6 +86,7 @@ class Line:
         if waiter in waiting:
             del waiting[waiter]
             self._lengths[waiter.priority] -= 1
+            self.is_empty = not len(self)
             if not waiting:
                 del lane[waiter.tenant]
 

@@ -87,7 +87,7 @@ class Places:
             self._inside[tenant] = inside
         else:
             del self._inside[tenant]
-        while len(self.line) and (waiter := self.line.next(self._may)) is not None:
+        while not self.line.is_empty and (waiter := self.line.next(self._may)) is not None:
             if not waiter.verdict.done():  # cancelled, and not yet heard of it
                 self._take(waiter.tenant, waiter.priority)
                 waiter.verdict.set_result(_ADMITTED)

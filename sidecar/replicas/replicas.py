@@ -104,20 +104,17 @@ class Replicas:
                 assert run.fault is not None  # noqa: S101 - the config gives each tier an upstream
                 raise run.fault
             try:
-                return await self._ask(errand, run, replica)
+                ticket = self._admitted(errand, replica)
+                delay_s = self._hedge.delay_s(replica.load) if self._hedge else None
+                if delay_s is None or errand.publish is not None or not run.untried:
+                    return await self._calls.made(errand, replica, ticket)
+                return await self._raced(errand, run, replica, ticket, delay_s)
             except (CallerAtFault, StreamBroken):
                 raise
             except ProviderError as fault:
                 run.failed(replica, fault)
                 if errand.call.deadline.remaining_s() <= 0.0:
                     raise
-
-    async def _ask(self, errand: Errand, run: _Run, replica: Replica) -> Answered:
-        ticket = self._admitted(errand, replica)
-        delay_s = self._hedge.delay_s(replica.load) if self._hedge else None
-        if delay_s is None or errand.publish is not None or not run.untried:
-            return await self._calls.made(errand, replica, ticket)
-        return await self._raced(errand, run, replica, ticket, delay_s)
 
     # Retries.
 

@@ -33,7 +33,11 @@ class Trial(NamedTuple):
 
 
 class Arms:
-    """The router that the pipeline asks. Lives on the event loop's thread."""
+    """The router that the pipeline asks. Lives on the event loop's thread.
+
+    Attributes:
+        version: Of the artifact that serves.
+    """
 
     def __init__(self, *, ladder: Ladder, config: RouterConfig, base: Router) -> None:
         """`base` decides until `use` is called."""
@@ -41,20 +45,16 @@ class Arms:
         self.config = config
         self.base = base
         self._serving = base
+        self.version = base.version
         self._trial: Trial | None = None
         self._known = {base.version: base}
 
     def use(self, serving: Router, trial: Trial | None) -> None:
         """Decide by these from now on."""
-        self._serving, self._trial = serving, trial
+        self._serving, self._trial, self.version = serving, trial, serving.version
         latest = [serving, *([trial.router] if trial is not None else [])]
         older = [router for router in self._known.values() if router not in latest]
         self._known = {each.version: each for each in [*older[-KEPT:], *latest]}
-
-    @property
-    def version(self) -> str:
-        """Of the artifact that serves."""
-        return self._serving.version
 
     @property
     def known(self) -> Known | None:

@@ -17,6 +17,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from cache.entry import Hit
 from sidecar.encoder.batcher import BatchReport
 from sidecar.ledger import Ledger
 from sidecar.outcome import Attempt, Outcome
@@ -312,33 +313,34 @@ class Metrics:
         self._overhead.see(ledger.cache, overhead_ms / 1e3)
         for hop, spent_ms in inquiry.watch.hops_ms.items():
             self._hops.see(hop, spent_ms / 1e3)
-        if ledger.error:
-            self._errors.add(ledger.error)
+        if ledger.error or ledger.refused_by or ledger.degraded:
+            self._troubled(ledger)
         if ledger.miss is not None:
             self._misses.add(ledger.miss.reason.value)
         if ledger.cache == "coalesced":
             self._coalesced.add("key" if ledger.hit is None else "meaning")
         if ledger.aim is not None and ledger.aim.rule:
             self._rules.add(ledger.aim.rule)
-        self._broke(ledger)
-        if ledger.hit is not None and ledger.hit.kind == "semantic":
-            self._similarity.observe(ledger.hit.similarity)
-            self._risk.inc(ledger.hit.risk)
-        if ledger.degraded:
-            self._degraded.add(ledger.degraded)
+        if ledger.hit is not None:
+            self._found(ledger.hit)
         if ledger.outcome is not None and ledger.pays:
             self._climbed(ledger.outcome, tiers)
         elif ledger.outcome is None:
             self._called(ledger.attempts, tiers)
         (self._saved if saved_usd >= 0 else self._overspent).add(amount=abs(float(saved_usd)))
 
-    def _broke(self, ledger: Ledger) -> None:
+    def _troubled(self, ledger: Ledger) -> None:
+        if ledger.error:
+            self._errors.add(ledger.error)
         if ledger.refused_by:
             self._violations.labels(ledger.refused_by).inc()
-        attempts = ledger.outcome.attempts if ledger.outcome is not None else ledger.attempts
-        for attempt in attempts if ledger.pays else ():
-            if attempt.violation is not None:
-                self._violations.labels(attempt.violation.rule).inc()
+        if ledger.degraded:
+            self._degraded.add(ledger.degraded)
+
+    def _found(self, hit: Hit) -> None:
+        if hit.kind == "semantic":
+            self._similarity.observe(hit.similarity)
+            self._risk.inc(hit.risk)
 
     def _climbed(self, outcome: Outcome, tiers: Sequence[str]) -> None:
         self._escalations.add(amount=outcome.escalations)
@@ -352,6 +354,8 @@ class Metrics:
             self._cost.add(tier, amount=float(attempt.cost_usd))
             self._tokens.add(tier, "in", amount=attempt.tokens_in)
             self._tokens.add(tier, "out", amount=attempt.tokens_out)
+            if attempt.violation is not None:
+                self._violations.labels(attempt.violation.rule).inc()
 
     def feedback(self, score: float | None) -> None:
         """One piece of feedback came in."""

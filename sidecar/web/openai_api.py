@@ -139,10 +139,12 @@ class OpenAIApi:
                 drill=drill,
                 path=CHAT,
             )
-            admission.count_user(caller, inquiry.user)
+            is_rated = admission.is_rated(caller)
+            if is_rated:
+                admission.count_user(caller, inquiry.user)
             reply = await self._pipeline().serve(inquiry)
-            limits = admission.rate_headers(caller, inquiry.user)
-            if limits:
+            if is_rated:
+                limits = admission.rate_headers(caller, inquiry.user)
                 reply = replace(reply, headers={**reply.headers, **limits})
             elif reply.again is not None and self._givens is not None:
                 self._givens.keep(headers, raw, reply.again)
