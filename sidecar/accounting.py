@@ -311,6 +311,7 @@ class Accounting:
     def _record(self, ledger: Ledger, total_ms: float, overhead_ms: float) -> RequestRecord:
         inquiry, balance, names = ledger.inquiry, self.balance(ledger), self._names
         request, options, body = inquiry.request, inquiry.options, inquiry.request.body
+        messages = request.messages
         aim, hit, miss, outcome = ledger.aim, ledger.hit, ledger.miss, ledger.outcome
         decision = ledger.decision or _UNDECIDED
         partition = aim.keys.partition if aim is not None else None
@@ -324,11 +325,11 @@ class Accounting:
             tags=options.tags,
             alias=request.alias,
             question=request.question or "",
-            system=chat.system_of(request.messages),
-            turns=len(request.messages),
+            system=chat.system_of(messages),
+            turns=len(messages),
             parameters={k: v for k, v in body.items() if k not in _NO_PARAMETERS},
             partition=partition.hex() if partition is not None else "",
-            vector=packed_vector(miss.vector if miss is not None else None),
+            vector=packed_vector(miss.vector) if miss is not None else b"",
             encoder_id=self._encoder_id,
             tokens_in=request.tokens_in,
             cache=ledger.cache,

@@ -53,13 +53,19 @@ def _is_choice(choice: Any) -> bool:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict) or not message:
         return False
-    calls, logprobs = message.get("tool_calls") or [], choice.get("logprobs") or {}
+    calls = message.get("tool_calls")
+    return (
+        (not calls or _are_calls(calls))
+        and isinstance(choice.get("logprobs") or {}, dict)
+        and isinstance(choice.get("finish_reason") or "", str)
+    )
+
+
+def _are_calls(calls: object) -> bool:
     return (
         isinstance(calls, list)
         and all(isinstance(call, dict) for call in calls)
         and all(isinstance(call.get("function") or {}, dict) for call in calls)
-        and isinstance(logprobs, dict)
-        and isinstance(choice.get("finish_reason") or "", str)
     )
 
 
@@ -252,8 +258,9 @@ def tokens(body: Mapping[str, Any], prompt_estimate: int) -> tuple[int, int]:
     told = usage if isinstance(usage, dict) else {}
     tokens_in, tokens_out = told.get("prompt_tokens") or 0, told.get("completion_tokens")
     # What is no count is no bill: a stranger's minus one would pay the budget back.
-    if all(isinstance(count, int) and count >= 0 for count in (tokens_in, tokens_out)):
-        return int(tokens_in), int(tokens_out or 0)
+    are_counts = isinstance(tokens_in, int) and isinstance(tokens_out, int)
+    if are_counts and min(tokens_in, tokens_out) >= 0:
+        return int(tokens_in), int(tokens_out)
     return prompt_estimate, estimated_tokens(text(body))
 
 

@@ -69,11 +69,12 @@ def parse(raw: bytes) -> ChatRequest:
     for field in _KINDS:
         if field in body:
             _check_kind(field, body[field])
+    messages = body["messages"]
     return ChatRequest(
         body=body,
         alias=alias,
-        question=question_of(body["messages"]),
-        tokens_in=prompt_tokens(body["messages"]),
+        question=question_of(messages),
+        tokens_in=prompt_tokens(messages),
         stream=bool(body.get("stream")),
         include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
     )
@@ -173,15 +174,17 @@ def system_of(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """Estimated tokens of the whole prompt; what is not text counts nothing."""
-    return sum(estimated_tokens(_all_text(message)) for message in messages)
+    total = 0
+    for message in messages:
+        content = message.get("content")
+        total += estimated_tokens(content if isinstance(content, str) else _parts_text(content))
+    return total
 
 
-def _all_text(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict))
-        return "\n".join(text for text in texts if isinstance(text, str))
-    return content if isinstance(content, str) else ""
+def _parts_text(content: object) -> str:
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _capability(part: Any) -> str:

@@ -225,8 +225,9 @@ class Dispatch:
             assert climb.fault is not None  # noqa: S101 - only faults lead here
             raise climb.fault
         best = climb.judgement.best if climb.judgement is not None else climb.attempts[-1].place
-        within = [place for place, attempt in climb.held.items() if attempt.violation is None]
-        best = best if climb.held[best].violation is None else max(within, default=best)
+        if climb.held[best].violation is not None:
+            within = [place for place, attempt in climb.held.items() if attempt.violation is None]
+            best = max(within, default=best)
         served = climb.held[best]
         if served.violation is not None and job.guard is not None and not is_live:
             _refuse(job.guard, served.violation)

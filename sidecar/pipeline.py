@@ -383,7 +383,10 @@ class Pipeline:
 
     async def _climb(self, ledger: Ledger, aim: Aim, publish: Publish | None) -> Outcome:
         """Pay, decide, ask, keep. Runs in the flight's own task, if it has one, as the leader's."""
-        with self.till.paid(ledger, aim) as payable:
+        paying = self.till.paid(ledger, aim)
+        if paying is None:
+            return await self._climb_paid(ledger, aim, publish)
+        with paying as payable:
             return await self._climb_paid(ledger, payable, publish)
 
     async def _climb_paid(self, ledger: Ledger, aim: Aim, publish: Publish | None) -> Outcome:
@@ -419,7 +422,8 @@ class Pipeline:
         if ledger.teaches:
             asking = self._asking(ledger)
             self.overseer.answered(ledger, outcome, asking)
-            self.shadows.answered(ledger, outcome, asking, self.shadow_share, self.shadow_tiers)
+            if self.shadow_share:
+                self.shadows.answered(ledger, outcome, asking, self.shadow_share, self.shadow_tiers)
             self.reviewing.answered(ledger, outcome, self.ladder[outcome.served.place].name)
         return outcome
 
@@ -452,10 +456,12 @@ class Pipeline:
 
     def _keep(self, ledger: Ledger, aim: Aim, outcome: Outcome) -> None:
         """Keep the answer for the next one who asks, if it may be kept."""
+        if not aim.permit.write:
+            return
         served = outcome.served
         assert served.body is not None  # noqa: S101 - an outcome's served attempt answered
         ruling = self.rulings(ledger.inquiry.caller.tenant)  # it may have changed in between
-        may_write = aim.permit.write and ruling.cache and ruling.writes
+        may_write = ruling.cache and ruling.writes
         if not may_write or served.violation or storable(served.body, self.cache_config):
             return
         meaning = ledger.miss if aim.permit.semantic and _has_meaning(ledger.miss) else None

@@ -15,7 +15,7 @@ from router.budget import Bill, Pacer, Range
 from router.decision import Task
 from router.drift import Known
 from router.quality import quality_of
-from router.rules import Met, Rule
+from router.rules import NOTHING, Met, Rule
 from router.tiers import Ladder
 from sidecar.ledger import Aim, Inquiry, Ledger
 from sidecar.outcome import Outcome
@@ -39,7 +39,9 @@ class Route(NamedTuple):
     @property
     def keyed(self) -> dict[str, str]:
         """What of it belongs to the cache's keys: another rule may lead to another answer."""
-        return {"x-sidecar-rule": self.met.mark} if self.met.mark else {}
+        if self.met is NOTHING or not (mark := self.met.mark):
+            return {}
+        return {"x-sidecar-rule": mark}
 
 
 class Course(NamedTuple):
@@ -109,7 +111,9 @@ class Routing:
         target = self.targets.resolve(inquiry.request, inquiry.options, caller, ruling, rule)
         own = caller.quality if told is None else told
         route = Route(target, self.quality if own is None else own, met, "", own is None)
-        return self._taken(route, inquiry, met.rule if not met.candidates else None)
+        if met.rule is None or met.candidates:
+            return route
+        return self._taken(route, inquiry, met.rule)
 
     def by_meaning(self, ledger: Ledger, aim: Aim) -> Aim:
         """`aim` by the rule that its question means, now that it may have a vector."""
@@ -161,14 +165,14 @@ class Routing:
             latency_s=self.latencies() if is_hurried else (),
             is_live=inquiry.request.stream and self.relays_streams,
             price=pacer.price if pacer is not None else None,
-            kept_place=self._kept_place(inquiry, session),
+            kept_place=None if session is None else self._kept_place(inquiry, session),
             is_wary=self.drifting.is_wary,
             unit=_unit(inquiry),
         )
         return Course(task, is_own, pacer if is_own else None, session if is_own else None)
 
-    def _kept_place(self, inquiry: Inquiry, session: bytes | None) -> int | None:
-        if self.sessions is None or session is None or not is_under_way(inquiry):
+    def _kept_place(self, inquiry: Inquiry, session: bytes) -> int | None:
+        if self.sessions is None or not is_under_way(inquiry):
             return None
         return self.ladder.find_place(self.sessions.find(session))
 

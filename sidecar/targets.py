@@ -84,7 +84,8 @@ class Targets:
         if place is not None:
             # A caller who names a tier gets that tier, able or not: the vendor's word on it is
             # what he would have heard without us.
-            if not self._may_use(caller, place) or not self._reaches(place, within):
+            is_free = not caller.tiers and within is None
+            if not (is_free or (self._may_use(caller, place) and self._reaches(place, within))):
                 raise NoAbleTier(f"this caller may not use the tier {self._ladder[place].name}")
             pinned = self._unblocked((place,), ruling)
             return Target(allowed=pinned, is_pinned=True, upstreams=within)

@@ -17,7 +17,7 @@ than the vendor's bill says, and hardly ever less.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from itertools import accumulate, pairwise
@@ -91,8 +91,10 @@ class Till:
         self._answer_tokens = answer_tokens
         self._background = background
 
-    def paid(self, ledger: Ledger, aim: Aim) -> AbstractContextManager[Aim]:
+    def paid(self, ledger: Ledger, aim: Aim) -> AbstractContextManager[Aim] | None:
         """`aim`, narrowed to what can be paid for; at the end of the block it is paid.
+
+        None where nobody counts: the config does not name the tenant.
 
         Raises, when the block begins:
             BudgetSpent: Nothing can.
@@ -102,7 +104,7 @@ class Till:
         if inquiry.is_background:
             return self._paid_by_nobody(ledger, aim)
         if not admission.knows(inquiry.caller):
-            return nullcontext(aim)
+            return None
         if not admission.is_limited(inquiry.caller):
             return self._counted(ledger, aim)
         return self._reserved(ledger, aim)

@@ -68,7 +68,8 @@ class Guardrails:
     def of_answers(self, request: ChatRequest) -> AnswerGuard | None:
         """The rules for the answers to `request`; None where none applies."""
         config = self._config
-        schema = _schema_of(request.body) if config.json_schema != "off" else None
+        wanted = request.body.get("response_format")
+        schema = _schema_of(wanted) if wanted and config.json_schema != "off" else None
         if schema is None and not self._binds_answers:
             return None
         return AnswerGuard(config=config, denied=self._deny_answer, schema=schema)
@@ -153,9 +154,8 @@ class AnswerGuard:
         return violation.rule == "answer-schema" and self.config.json_schema == "mend"
 
 
-def _schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What `response_format` asks for; None if for no schema, or for one in no known way."""
-    wanted = body.get("response_format") or {}
+def _schema_of(wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a `response_format` asks for; None if for no schema, or for one in no known way."""
     if wanted.get("type") != "json_schema" or not isinstance(wanted.get("json_schema"), dict):
         return None
     schema = wanted["json_schema"].get("schema")

@@ -343,7 +343,8 @@ class Metrics:
             self._risk.inc(hit.risk)
 
     def _climbed(self, outcome: Outcome, tiers: Sequence[str]) -> None:
-        self._escalations.add(amount=outcome.escalations)
+        if escalations := outcome.escalations:
+            self._escalations.add(amount=escalations)
         self._decisions.add(tiers[outcome.decision.entry], outcome.decision.reason)
         self._called(outcome.attempts, tiers)
 
