@@ -34,7 +34,18 @@ from sidecar.traffic.record import (
 _EIGHT_PLACES: Final = Decimal("0.00000001")
 
 _NOTHING: Final = Decimal(0)
-_OURS: Final = "x-sidecar-"
+_FACTS: Final = (
+    "tier",
+    "model",
+    "degraded",
+    "narrowed",
+    "similarity",
+    "escalations",
+    "confidence",
+    "cost-usd",
+    "saved-usd",
+)
+_IN_SUMMARY: Final = {f"x-sidecar-{name}": name.replace("-", "_") for name in _FACTS}
 _NO_PARAMETERS: Final = frozenset({"messages", "user"})
 _UNDECIDED: Final = Decision(entry=0, probabilities=(), reason="")
 
@@ -152,7 +163,7 @@ class Accounting:
             "cache": ledger.cache,
             "router": self.balance(ledger).version,
             "overhead_ms": round(ledger.inquiry.watch.overhead_ms(), 3),
-            **{name.removeprefix(_OURS).replace("-", "_"): facts[name] for name in facts},
+            **{_IN_SUMMARY[name]: told for name, told in facts.items()},
         }
 
     def balance(self, ledger: Ledger) -> Balance:

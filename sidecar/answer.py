@@ -258,8 +258,11 @@ def tokens(body: Mapping[str, Any], prompt_estimate: int) -> tuple[int, int]:
     told = usage if isinstance(usage, dict) else {}
     tokens_in, tokens_out = told.get("prompt_tokens") or 0, told.get("completion_tokens")
     # What is no count is no bill: a stranger's minus one would pay the budget back.
-    are_counts = isinstance(tokens_in, int) and isinstance(tokens_out, int)
-    if are_counts and min(tokens_in, tokens_out) >= 0:
+    if (
+        isinstance(tokens_in, int)
+        and isinstance(tokens_out, int)
+        and min(tokens_in, tokens_out) >= 0
+    ):
         return int(tokens_in), int(tokens_out)
     return prompt_estimate, estimated_tokens(text(body))
 

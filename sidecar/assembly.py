@@ -21,6 +21,7 @@ from cache.standing import State
 from cache.stores.memory import MemoryStore
 from cache.trust import Trust
 from router.artifact import Artifacts
+from router.decision import Decision
 from router.errors import ArtifactError, RouterError
 from router.policy import Router, quality_of
 from router.tiers import Ladder
@@ -178,6 +179,9 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         router=router,
         routing=routing,
         dice=lasting.dice,
+        pinned=[
+            Decision(entry=place, probabilities=(), reason="pinned") for place in range(len(ladder))
+        ],
         till=build_till(
             config,
             ladder,

@@ -17,14 +17,14 @@ lands, so that at every instant one of the two holds it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from sidecar.dispatch import Publish, Told
 from sidecar.outcome import Outcome
 
-Start = Callable[[Publish], Awaitable[Outcome]]
+Start = Callable[[Publish], Coroutine[Any, Any, Outcome]]
 
 MAX_LISTENERS: Final = 1024
 """Chosen: beyond it a flight of its own is fairer than one more mouth on the same stream."""
@@ -37,7 +37,8 @@ class Flight:
         self._told: list[Told] = []
         self._listeners = 0
         self._watchers: list[Callable[[], object]] = []
-        self._task = asyncio.ensure_future(self._fly(start))
+        self._on_landing: list[Callable[[], None]] = []
+        self._task = asyncio.get_running_loop().create_task(start(self._publish))
         self._task.add_done_callback(self._land)
         self._payer: object | None = None
 
@@ -64,7 +65,10 @@ class Flight:
 
     def on_landing(self, call: Callable[[], None]) -> None:
         """Have `call` called once it landed."""
-        self._task.add_done_callback(lambda _task: call())
+        if self.is_done:
+            self._task.add_done_callback(lambda _task: call())
+        else:
+            self._on_landing.append(call)
 
     @contextmanager
     def heard_by(self, listener: object, *, leads: bool) -> Iterator[None]:
@@ -129,8 +133,11 @@ class Flight:
             if not came.done() and is_so():
                 came.set_result(None)
 
-        with self.watched(look):
+        self._watchers.append(look)
+        try:
             await came
+        finally:
+            self._watchers.remove(look)
 
     def told(self, place: int) -> list[Told]:
         """Its chunks so far, from the one at `place` on."""
@@ -145,9 +152,6 @@ class Flight:
         finally:
             self._watchers.remove(call)
 
-    async def _fly(self, start: Start) -> Outcome:
-        return await start(self._publish)
-
     def _publish(self, news: Sequence[Told]) -> None:
         self._told.extend(news)
         self._wake()
@@ -155,6 +159,8 @@ class Flight:
     def _land(self, task: asyncio.Future[Outcome]) -> None:
         if not task.cancelled():
             task.exception()  # marks it as seen, for nobody may be listening any more
+        for call in self._on_landing:
+            call()
         self._wake()
 
     def _wake(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -102,6 +102,7 @@ class Pipeline:
         routing: What the router is asked, and what it is told when all is over.
         dice: Gives a uniform draw in [0, 1), for exploration.
         rulings: Gives what the operator's switches come to for a tenant, at this instant.
+        pinned: By place, the decision for whoever named that tier.
         shadow_share: Share of routed requests whose next tier is asked in the background.
         shadow_tiers: Whether the next one alone is asked, or all that were not.
     """
@@ -119,6 +120,7 @@ class Pipeline:
     router: Router
     routing: Routing
     dice: Callable[[], float]
+    pinned: Sequence[Decision]
     till: Till
     dispatch: Dispatch
     keeper: Keeper
@@ -429,7 +431,7 @@ class Pipeline:
 
     def _decide(self, task: Task, aim: Aim) -> Decision:
         if aim.target.is_pinned:
-            return Decision(entry=task.allowed[0], probabilities=(), reason="pinned")
+            return self.pinned[task.allowed[0]]
         if aim.target.entry is not None:
             return Decision(entry=aim.target.entry, probabilities=(), reason="rule")
         try:
