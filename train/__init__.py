@@ -4,4 +4,7 @@ Takes:      the traffic log, tier3 rows, labelled pairs, original weights.
 Gives:      artifacts (arrays and a manifest), reports with their baselines, exported logs.
 May touch:  the disk, torch, scikit-learn; sidecar's workshops (encoder, traffic), not its flow.
 Never:      the serving process.
+
+The router's way is `samples`, `fitting`, `weighing` (by `scoring`), `release`; the cache's
+is `similarity`.
 """

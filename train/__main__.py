@@ -19,22 +19,22 @@ from sidecar.errors import SidecarError
 from train.errors import TrainError
 
 VERBS: Final = {
-    "fit": "train.fit",
-    "evaluate": "train.evaluate",
-    "collect": "train.collect",
-    "label": "train.label",
-    "promote": "train.promote",
-    "rollback": "train.rollback",
-    "report": "train.report",
-    "rivals": "train.rivals",
-    "contest": "train.contest",
-    "routellm": "train.routellm",
-    "budget": "train.pacing",
-    "foreign": "train.foreign",
-    "export-log": "train.export_log",
+    "fit": "train.fitting.fit",
+    "evaluate": "train.weighing.evaluate",
+    "collect": "train.samples.collect",
+    "label": "train.samples.label",
+    "promote": "train.release.promote",
+    "rollback": "train.release.rollback",
+    "report": "train.weighing.report",
+    "rivals": "train.weighing.rivals",
+    "contest": "train.weighing.contest",
+    "routellm": "train.weighing.routellm",
+    "budget": "train.weighing.pacing",
+    "foreign": "train.weighing.foreign",
+    "export-log": "train.samples.export_log",
     "encoder": "train.encoder",
-    "cache": "train.cache",
-    "verifier": "train.verifier",
+    "cache": "train.similarity.cache",
+    "verifier": "train.similarity.verifier",
 }
 STOPPED: Final = 130
 

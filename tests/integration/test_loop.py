@@ -15,12 +15,12 @@ from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.onnx import OnnxEncoder
 from tests.integration.conftest import Running, Start
 from train.__main__ import main
-from train.dataset import read_tier3, read_traffic, vectors_of
-from train.fit import with_table
-from train.known import known_arrays
-from train.learn import learn, rowset
-from train.replay import ladder_of
-from train.trees import TreesConfig
+from train.fitting.fit import with_table
+from train.fitting.known import known_arrays
+from train.fitting.learn import learn, rowset
+from train.fitting.trees import TreesConfig
+from train.samples.dataset import read_tier3, read_traffic, vectors_of
+from train.scoring.replay import ladder_of
 
 TIERS = {"small": (0.2, 0.2), "large": (2.5, 10.0)}
 QUICK = TreesConfig(trees=6, depth=2, rate=0.4)

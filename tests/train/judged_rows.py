@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cache.risk import INPUTS
-from train.judged import EQUIVALENCE, JUDGED, Pairs, Row, digest
-from train.pairs import GROUPS
+from train.similarity.judged import EQUIVALENCE, JUDGED, Pairs, Row, digest
+from train.similarity.pairs import GROUPS
 
 
 def write(folder: Path, name: str, rows: Iterable[dict[str, Any]]) -> None:
