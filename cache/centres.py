@@ -24,8 +24,8 @@ ROUNDS: Final = 8
 _AT_ONCE: Final = 512
 """Chosen: rows compared at a time: 12 MB of products at 6,000 centres."""
 
-_ADDED: Final = 2_048
-"""Chosen: rows gathered at a time: 3 MB, a millisecond in which nobody else runs."""
+_ADDED: Final = 1_024
+"""Chosen: rows gathered at a time: 1.5 MB, of some twenty cells."""
 
 
 def laid(vectors: Matrix, count: int, seed: int) -> Matrix:
@@ -51,13 +51,18 @@ def nearest(vectors: Matrix, centres: Matrix) -> NDArray[np.int64]:
 
 
 def _summed(vectors: Matrix, cells: NDArray[np.int64], count: int) -> Matrix:
-    """(cells, dim): of each cell's rows."""
+    """(cells, dim): of each cell's rows.
+
+    By products too, for numpy's sums of pieces (`reduceat`) keep Python's lock until they are done.
+    Measured: 60,000 rows in 57 ms and in 60 so, nobody else running for 4.2 ms and for 5 to 6.8.
+    """
     sums = np.zeros((count, vectors.shape[1]), np.float32)
     order = np.argsort(cells, kind="stable")  # a cell's rows side by side
     for start in range(0, len(order), _ADDED):
         some = order[start : start + _ADDED]
-        there, starts = np.unique(cells[some], return_index=True)
-        sums[there] += np.add.reduceat(vectors[some], starts, axis=0)
+        there, at = np.unique(cells[some], return_inverse=True)
+        is_in = np.arange(len(there))[:, np.newaxis] == at  # (cells there, rows)
+        sums[there] += is_in.astype(np.float32) @ vectors[some]
     return sums
 
 
