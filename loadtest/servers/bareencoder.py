@@ -1,7 +1,7 @@
 """A text in, its vector by a bare session of the bundle's int8 graph out: nothing around it.
 
-Opened as the sidecar opens it, and imported by other environments too: it needs no more than it
-names.
+Opened as ONNX Runtime opens it by itself, on one thread and without an arena, and imported by other
+environments too: it needs no more than it names.
 """
 
 from __future__ import annotations

@@ -187,18 +187,22 @@ class Texts:
         if batch:
             yield batch
 
-    def encoded(self, batch: list[_Tokenised]) -> list[tuple[TextJob, Encoding]]:
-        """The encodings of a batch; whoever left meanwhile is passed over, a fault goes to all."""
+    def encoded(self, batch: list[_Tokenised]) -> Iterator[tuple[TextJob, Encoding]]:
+        """The encodings of a batch; whoever left meanwhile is passed over, a fault goes to all.
+
+        The hook is told once all of them were made use of: the loop, woken in between, would take
+        the interpreter from whoever still searches.
+        """
         begun_s = self._clock()
         batch = [each for each in batch if not self._has_left(each.job)]
         if not batch:
-            return []
+            return
         try:
             vectors = self._encoder.run([each.tokens for each in batch])  # (n, dim)
         except Exception as exc:  # noqa: BLE001 - supervises the thread: each caller gets the fault
             for each in batch:
                 self._tell(settle, each.job.waiting, None, exc)
-            return []
+            return
         encode_ms = 1e3 * (self._clock() - begun_s) + sum(each.took_ms for each in batch)
         waited_ms = [max(0.0, 1e3 * (begun_s - each.job.asked_s) - each.took_ms) for each in batch]
         report = BatchReport(
@@ -207,9 +211,8 @@ class Texts:
             queue_ms=max(waited_ms),
             encode_ms=encode_ms,
         )
-        self._tell(self._hook.on_batch, report)
-        return [
-            (
+        for row, each in enumerate(batch):
+            yield (
                 each.job,
                 Encoding(
                     # A copy, lest one kept vector keep its whole batch in memory.
@@ -220,8 +223,7 @@ class Texts:
                     encode_ms=encode_ms,
                 ),
             )
-            for row, each in enumerate(batch)
-        ]
+        self._tell(self._hook.on_batch, report)
 
     def _has_left(self, job: TextJob) -> bool:
         has_left = job.waiting.cancelled()

@@ -13,7 +13,7 @@ from typing import Final
 
 import onnxruntime as ort
 
-from sidecar.encoder.onnx import ORT_FAULTS
+from sidecar.encoder.onnx import ORT_FAULTS, SLOW_FUSIONS
 from sidecar.encoder.pairs import MAX_TOKENS, feed, joined
 from sidecar.encoder.tokenizer import Tokenizer
 from sidecar.errors import EncoderError
@@ -90,7 +90,12 @@ def _opened(weights: Path, tokenizer: Path) -> tuple[ort.InferenceSession, Token
     options.log_severity_level = 3  # errors alone
     options.enable_cpu_mem_arena = False
     try:
-        session = ort.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            str(weights),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=[*SLOW_FUSIONS],
+        )
     except ORT_FAULTS as exc:
         raise EncoderError(f"{weights} is no verifier: {exc}") from exc
     metadata = session.get_modelmeta().custom_metadata_map
