@@ -2,7 +2,8 @@
 
 The cheap stage is asked first: the cosine and what the guard sees. What it forbids or finds too
 risky ends there. What is left in doubt is put to the verifier, where there is one, and the risk is
-that of the model that was told the verdict. No verdict is a no: the look fails closed.
+that of the model that was told the verdict. No verdict is a no: the look fails closed. Where no
+verdict could make it a yes, none is asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Final, NamedTuple
 from cache.entry import EntryId, MissReason
 from cache.errors import RiskModelError
 from cache.guard import Comparison
-from cache.risk import RiskModel
+from cache.risk import NEAR_RATIO, RiskModel
 from cache.verdicts import Verdicts
 from cache.verifier import Verifier, clipped
 
@@ -98,13 +99,18 @@ class SecondLook:
         first: Opinion,
         *,
         entry_id: EntryId | None = None,
+        is_nearest: bool = False,
     ) -> Opinion:
         """What is thought of a doubtful one once the verifier was asked; of others as before.
 
-        `entry_id` is that of `kept`, by which the verdict is remembered.
+        `entry_id` is that of `kept`, by which the verdict is remembered. Of the nearest it is also
+        told apart whether it is a near miss.
         """
         if not first.is_doubtful or self._verdicts is None or self._verified is None:
             return first
+        least = self._verified.least(similarity, comparison)
+        if self.limit is not None and least > self.limit * (NEAR_RATIO if is_nearest else 1.0):
+            return _too_risky(least, self.limit)
         verdict = self._verdicts.verdict(entry_id, kept, asked)
         if verdict is None or self.limit is None:
             return Opinion(first.risk, MissReason.RISKY, "the verifier gave no verdict")

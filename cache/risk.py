@@ -18,6 +18,7 @@ import orjson
 
 from cache.errors import RiskModelError
 from cache.guard import NAMES, Comparison
+from cache.verifier import LARGEST
 
 FORMAT: Final = "sidecar-cache-risk/2"
 DEFAULT_PATH: Final = Path(__file__).with_name("risk_default.json")
@@ -37,6 +38,10 @@ at less than half the coverage, and not for every shuffle (docs/cache.md)."""
 _WRONG_AT_BOUND: Final = 6
 """Chosen: the walk over the table begins where so many wrong hits would meet the bound exactly;
 with fewer rows one odd label decides. Chosen with the table in sight: `CONFIDENCE` is nominal."""
+
+
+NEAR_RATIO: Final = 2.0
+"""Chosen: up to twice the risk limit is a near miss, worth a check; beyond it most are wrong."""
 
 
 def inputs(similarity: float, values: Sequence[float]) -> tuple[float, ...]:
@@ -136,6 +141,10 @@ class RiskModel:
         logit = self.intercept + sum(weight * value for weight, value in made)
         # Clamped where the exponential would overflow.
         return 1.0 / (1.0 + math.exp(min(60.0, -(self.scale * logit + self.offset))))
+
+    def least(self, similarity: float, comparison: Comparison) -> float:
+        """The least risk that any verdict could leave, of a model that is told one."""
+        return min(self.risk(similarity, comparison, said) for said in (-LARGEST, LARGEST))
 
     def limit(self, max_false_hit_rate: float) -> float | None:
         """The risk up to which hits may be served; None if no coverage holds that bound.

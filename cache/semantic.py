@@ -207,7 +207,9 @@ class SemanticCache:
         doubtful = [at for at, look in enumerate(looks) if look.opinion.is_doubtful]
         for at in nsmallest(MAX_VERDICTS, doubtful, key=lambda at: looks[at].opinion.risk):
             entry = near[at].entry
-            looks[at] = self._looked_twice(entry.question, question, looks[at], entry.entry_id)
+            looks[at] = self._looked_twice(
+                entry.question, question, looks[at], entry.entry_id, is_nearest=at == 0
+            )
             if looks[at].opinion.reason is None:
                 break  # one is enough, and the caller waits
         return tuple(look.judged for look in looks)
@@ -246,11 +248,23 @@ class SemanticCache:
         return _Look(unjudged, comparison, opinion)
 
     def _looked_twice(
-        self, kept: str, asked: str, look: _Look, entry_id: EntryId | None = None
+        self,
+        kept: str,
+        asked: str,
+        look: _Look,
+        entry_id: EntryId | None = None,
+        *,
+        is_nearest: bool = False,
     ) -> _Look:
         similarity, comparison = look.candidate.similarity, look.comparison
         opinion = self._look.second(
-            kept, asked, similarity, comparison, look.opinion, entry_id=entry_id
+            kept,
+            asked,
+            similarity,
+            comparison,
+            look.opinion,
+            entry_id=entry_id,
+            is_nearest=is_nearest,
         )
         return look._replace(opinion=opinion)
 

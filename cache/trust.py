@@ -22,6 +22,7 @@ from cache.epochs import Selector
 from cache.evidence import Estimate, observed
 from cache.learnt import Learnt, Proof
 from cache.rejections import Question, Rejections
+from cache.risk import NEAR_RATIO
 from cache.shelf import Shelf
 from cache.standing import NOBODY, Change, Owner, PartitionReport, Standing, State
 from cache.summary import TrustReport, busiest, worst
@@ -38,9 +39,6 @@ MAX_QUESTIONS: Final = 32
 TIGHT_RATIO: Final = 0.5
 """Chosen: of the risk limit. The shipped table has no point that shows half the bound, so that the
 step is by rule and not by proof; that it suffices or not is what the alarm goes on to watch."""
-
-NEAR_RATIO: Final = 2.0
-"""Chosen: up to twice the risk limit is a near miss, worth a check; beyond it most are wrong."""
 
 ENTRY_PRIOR_HITS: Final = 10.0
 """Chosen: an entry's own risk halves after ten right checks; a tenth of a partition's prior, since

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cache.entry import MissReason
 from cache.errors import RiskModelError
 from cache.facets import facets
 from cache.guard import compare
 from cache.look import Opinion, SecondLook
-from cache.risk import VERDICT, RiskModel
+from cache.risk import NEAR_RATIO, VERDICT, RiskModel
+from cache.verifier import LARGEST, clipped
 
 CHEAP = RiskModel.load()
 BOUND = 0.05
@@ -71,6 +74,39 @@ def test_what_the_cheap_stage_forbids_costs_no_verdict() -> None:
     vetoed = looked(verifier, 0.99, "Convert 3 miles to km", "Convert 5 miles to km")
     assert vetoed.reason is MissReason.VETO
     assert not verifier.asked
+
+
+@given(similarity=st.floats(0.7, 1.0), says=st.floats(-8.0, 8.0), is_nearest=st.booleans())
+def test_no_verdict_is_asked_for_that_could_change_nothing(
+    *, similarity: float, says: float, is_nearest: bool
+) -> None:
+    """Whatever it would say: what may be served is the same, and of the nearest what is near."""
+    verifier, weak = FakeVerifier(says), replace(VERIFIED, weights=(*CHEAP.weights, -0.2))
+    look = SecondLook(CHEAP, BOUND, weak, verifier)
+    assert look.limit is not None
+    comparison = compare(facets("How do I bake bread?"), facets("How can I bake a bread?"))
+    first = look.first(similarity, comparison)
+    told = look.second("a", "b", similarity, comparison, first, is_nearest=is_nearest)
+    if not first.is_doubtful:
+        assert told == first
+        return
+    asked = weak.risk(similarity, comparison, clipped(says))
+    assert (told.reason is None) == (asked <= look.limit)
+    if verifier.asked:
+        assert told.risk == asked
+    elif is_nearest:
+        assert min(told.risk, asked) > look.limit * NEAR_RATIO
+
+
+def test_where_no_verdict_could_help_none_is_asked_for() -> None:
+    """The least risk that one could leave is above the limit, and is told."""
+    verifier, weak = FakeVerifier(8.0), replace(VERIFIED, weights=(*CHEAP.weights, -0.01))
+    look = SecondLook(CHEAP, BOUND, weak, verifier)
+    comparison = compare(facets("How do I bake bread?"), facets("How can I bake a bread?"))
+    first = look.first(0.9, comparison)
+    told = look.second("a", "b", 0.9, comparison, first)
+    assert (first.is_doubtful, told.reason, verifier.asked) == (True, MissReason.RISKY, [])
+    assert told.risk == weak.risk(0.9, comparison, LARGEST)
 
 
 def test_one_calculation_said_twice_needs_no_verdict() -> None:
