@@ -159,7 +159,11 @@ class Flight:
     def _land(self, task: asyncio.Future[Outcome]) -> None:
         if not task.cancelled():
             task.exception()  # marks it as seen, for nobody may be listening any more
-        for call in self._on_landing:
+        calls, self._on_landing = (
+            self._on_landing,
+            [],
+        )  # they know it: it would outlive its last use
+        for call in calls:
             call()
         self._wake()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any, cast
+from weakref import ref
 
 import pytest
 
@@ -135,3 +137,24 @@ async def test_a_flight_without_chunks_has_no_first() -> None:
     flight = Flight(climb)
     climb.end.set_result(OUTCOME)
     assert await flight.first() is None
+
+
+@pytest.mark.parametrize("key", [b"k", None], ids=["shared", "alone"])
+async def test_a_flight_that_landed_leaves_nothing_to_the_collector(key: bytes | None) -> None:
+    """It goes with its last listener: at each miss the collector would have a hundred objects."""
+    coalesce = Coalesce()
+
+    async def climb(_publish: Publish) -> Outcome:
+        return OUTCOME
+
+    flight, _ = coalesce.join(key, climb)
+    assert await heard(flight, "caller", leads=True) is OUTCOME
+    gone = ref(flight)
+    gc.disable()
+    try:
+        del flight
+        await asyncio.sleep(0)
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert not len(coalesce)
