@@ -7,7 +7,7 @@ risk model, in the order of `NAMES`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -148,9 +148,18 @@ def _is_other_number(pair: _Pair) -> bool:
     one, other = pair.one, pair.other
     if one.numbers == other.numbers:
         return False
-    numbers, other_numbers = Counter(one.numbers), Counter(other.numbers)
-    lacks = (bool(numbers - other_numbers), bool(other_numbers - numbers))
+    lacks = (_has_more(one.numbers, other.numbers), _has_more(other.numbers, one.numbers))
     return all(lacks) or (any(lacks) and bool(one.operations | other.operations))
+
+
+def _has_more(one: Sequence[str], other: Sequence[str]) -> bool:
+    """`one` says something more often than `other`."""
+    left = Counter(other)
+    for word in one:
+        if not left[word]:
+            return True
+        left[word] -= 1
+    return False
 
 
 def _is_other_unit(pair: _Pair) -> bool:

@@ -155,6 +155,9 @@ class Router:
         if default is None:
             raise LadderError(f"the default tier {config.default_tier!r} is not on the ladder")
         self._default = default
+        # Of each request the same few are asked for.
+        self._price_of = {quality: self._read_price(quality) for quality in QUALITY.values()}
+        self._prices = self._read_prices()
 
     @property
     def version(self) -> str:
@@ -163,6 +166,10 @@ class Router:
 
     def price_of_quality(self, quality: float) -> float:
         """Points of quality that a dollar must buy at `quality`; infinite at 0, nothing at 1."""
+        told = self._price_of.get(quality)
+        return self._read_price(quality) if told is None else told
+
+    def _read_price(self, quality: float) -> float:
         if quality <= 0.0 or self._artifact is None or self._log_prices is None:
             return math.inf
         return float(np.expm1(np.interp(quality, self._artifact.quality, self._log_prices)))
@@ -175,6 +182,9 @@ class Router:
     @property
     def prices(self) -> Range | None:
         """Between which prices of quality anything changes; None without an artifact."""
+        return self._prices
+
+    def _read_prices(self) -> Range | None:
         if self._artifact is None:
             return None
         told = self._artifact.price[self._artifact.price > 0.0]
