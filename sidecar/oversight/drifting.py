@@ -93,8 +93,11 @@ class Drifting:
     def _compare(self, outcome: Outcome) -> None:
         """The final answers of the first two tiers that gave one."""
         bodies = (each.body for each in outcome.attempts if each.body is not None)
-        reached = [conclusion(answer.text(body)) for body in islice(bodies, 2)]
-        if len(reached) > 1 and all(reached):
+        two = [*islice(bodies, 2)]
+        if len(two) < 2:  # noqa: PLR2004 - one agrees with nobody
+            return
+        reached = [conclusion(answer.text(body)) for body in two]
+        if all(reached):
             self._watch.agreed(same=reached[0] == reached[1])
 
     def feedback(self, record: FeedbackRecord) -> None:
