@@ -83,7 +83,6 @@ class Facets:
         marks: How many question marks it has.
         is_personal: It speaks of what is the speaker's own.
         places: Each of `words`, once, in the order said, and where it stands first.
-        pairs: Neighbours among `words`.
     """
 
     words: tuple[str, ...]
@@ -102,7 +101,6 @@ class Facets:
     marks: int
     is_personal: bool
     places: Mapping[str, int]
-    pairs: frozenset[tuple[str, str]]
 
 
 def facets(question: str) -> Facets:
@@ -141,7 +139,6 @@ def facets(question: str) -> Facets:
         marks=text.count("?"),
         is_personal=not _POSSESSIVES.isdisjoint(raw),
         places=_places(words),
-        pairs=frozenset(pairwise(words)),
     )
 
 

@@ -80,7 +80,7 @@ def compare(one: Facets, other: Facets) -> Comparison:
         1.0 - unshared / size,
         1.0 - min(alone) / smaller,
         min(unshared, 8) / 8,
-        _bigrams(one, other),
+        _bigrams(one.words, other.words),
         float(not unshared),
         float(one.words == other.words),
         _order(one, other, shared),
@@ -341,8 +341,9 @@ def _order(one: Facets, other: Facets, shared: frozenset[str]) -> float:
     return sum(a > b for a, b in pairwise(order)) / (len(order) - 1)
 
 
-def _bigrams(one: Facets, other: Facets) -> float:
+def _bigrams(one: Sequence[str], other: Sequence[str]) -> float:
     """Share of the pairs of neighbouring words that both say, in [0, 1]."""
-    both = len(one.pairs & other.pairs)
-    union = len(one.pairs) + len(other.pairs) - both
+    pairs, other_pairs = (set(pairwise(words)) for words in (one, other))
+    both = len(pairs & other_pairs)
+    union = len(pairs) + len(other_pairs) - both
     return both / union if union else 1.0

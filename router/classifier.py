@@ -7,6 +7,7 @@ fits them is in `train` and leaves only these arrays behind.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -108,8 +109,9 @@ class Forest:
         return np.asarray(leaf.reshape(heads, trees).sum(axis=1) + self.base, np.float32)
 
 
+@cache
 def _leaf_of(nodes: int) -> Leaves:
-    """(2^_BITS,): which leaf a row comes to whose answers, bit by bit of each node, are so."""
+    """(2^_BITS,), one for all forests: the leaf of a row whose answers, bit by bit, are so."""
     answers = np.arange(1 << _BITS)
     node = np.zeros(1 << _BITS, np.intp)
     for _ in range(nodes.bit_length()):
