@@ -22,6 +22,7 @@ from cache.stores.cells import CellStore
 from cache.stores.reader import DiskReader
 from sidecar.errors import EncoderError
 from sidecar.niceness import BUILDING, give_way
+from sidecar.pages import gather
 
 T = TypeVar("T")
 
@@ -205,9 +206,14 @@ def _settle(done: asyncio.Future[Any], result: Any, fault: Exception | None) -> 
 
 
 def _free(old: list[Layout | None]) -> None:
-    """Here and not on the owner's thread, which has others waiting."""
+    """Here and not on the owner's thread, which has others waiting.
+
+    What is left is gathered in large pages, for a search reads from all over the codes. Measured:
+    300,000 rows, 1.07 ms and 1.18 before, in one process (medians of 300, three times each).
+    """
     old.clear()
     give_back()  # what training took for a while: 60 MB at 100,000 rows
+    gather()
 
 
 def give_back() -> None:
