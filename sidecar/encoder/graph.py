@@ -5,12 +5,15 @@ The only import of `onnx` and of the quantiser: neither is loaded while serving.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from sidecar.encoder.bundle import DIM
 
 INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids")
 """Each (batch, sequence) int64. Source: the model card's own ONNX file, and BERT's signature."""
@@ -20,6 +23,9 @@ TOKENS_OUTPUT: Final = "last_hidden_state"
 
 VECTORS_OUTPUT: Final = "vectors"
 """(batch, dim) float32, unit length: what every graph of a bundle gives."""
+
+HEADS: Final = 12
+"""Source: `num_attention_heads` in the model's `config.json`."""
 
 POOLING_PREFIX: Final = "pooling_"
 """Begins the name of each node that `pool` adds, so that it clashes with none of the graph's."""
@@ -74,16 +80,49 @@ def to_int8(source: Path, target: Path) -> None:
     """Write `source` with int8 weights; activations are quantised as they come.
 
     Per channel: one scale for each output column of a weight, for a few kB more.
+
+    Each layer's attention is made one step first, where it is known for one: heads are then neither
+    cut nor put together by a dozen steps of their own, which take as long however short the text.
+    Measured: in turns in one process, the vectors the same to the last bit (2,500 questions): 1.08
+    ms in the place of 1.26 at 11 tokens, 1.65 and 1.78 at 23, 7.6 and 7.4 at 102, 20.8 and 22.3 at
+    242.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415 - slow import
 
-    quantize_dynamic(
+    with tempfile.TemporaryDirectory() as folder:
+        fused = Path(folder) / "fused.onnx"
+        _fuse_attention(source, fused)
+        quantize_dynamic(
+            str(fused),
+            str(target),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            # What comes out of an attention has no type that ONNX itself could tell.
+            extra_options={"DisableShapeInference": True, "DefaultTensorType": TensorProto.FLOAT},
+        )
+
+
+def _fuse_attention(source: Path, target: Path) -> None:
+    """Nothing else is made one here: the session does that itself, as far as it is to be done."""
+    from onnxruntime.transformers.fusion_options import FusionOptions  # noqa: PLC0415 - slow import
+    from onnxruntime.transformers.optimizer import optimize_model  # noqa: PLC0415 - slow import
+
+    options = FusionOptions("bert")
+    options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
+    options.enable_embed_layer_norm = options.enable_bias_gelu = False
+    made = optimize_model(
         str(source),
-        str(target),
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        extra_options={"DisableShapeInference": True},
+        "bert",
+        num_heads=HEADS,
+        hidden_size=DIM,
+        optimization_options=options,
+        opt_level=0,  # no graph of this machine's own
     )
+    there = {each.name for each in made.model.graph.input}
+    # An input that a graph has no use for is fed all the same.
+    inputs = onnx.load(str(source)).graph.input
+    made.model.graph.input.extend(each for each in inputs if each.name not in there)
+    made.save_model_to_file(str(target))
 
 
 def sign(path: Path, **facts: str) -> None:

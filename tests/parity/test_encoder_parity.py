@@ -8,18 +8,26 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from sidecar.encoder.bundle import (
     DEFAULT_FOLDER,
     MANIFEST,
     PRECISIONS,
+    TOKENIZER,
+    WINDOW_TOKENS,
     EncoderConfig,
     Identity,
     Precision,
+    model_file,
 )
-from sidecar.encoder.onnx import OnnxEncoder
+from sidecar.encoder.graph import to_int8
+from sidecar.encoder.onnx import SLOW_FUSIONS, OnnxEncoder, feed
 from sidecar.encoder.probe import FLOORS, Probe
+from sidecar.encoder.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / DEFAULT_FOLDER
@@ -69,3 +77,33 @@ def test_real_questions_lie_where_fp32_has_them() -> None:
     assert int8.min() > 0.97
     assert int8.mean() > 0.99
     assert fp16.min() > 0.9999
+
+
+def test_attention_made_one_step_is_the_same_encoder(tmp_path: Path) -> None:
+    """Bundles made before and after it may share a cache: no farther apart than int8's roundings.
+
+    Where it was measured not a bit is another; a processor that sums in another order may differ.
+    """
+    fused, apart = tmp_path / "fused.onnx", tmp_path / "apart.onnx"
+    whole = BUNDLE / model_file("fp32")
+    to_int8(whole, fused)
+    quantize_dynamic(
+        str(whole),
+        str(apart),
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        extra_options={"DisableShapeInference": True},
+    )
+    sessions = [
+        ort.InferenceSession(
+            str(path), providers=["CPUExecutionProvider"], disabled_optimizers=[*SLOW_FUSIONS]
+        )
+        for path in (fused, apart)
+    ]
+    tokenizer = Tokenizer(BUNDLE / TOKENIZER, WINDOW_TOKENS)
+    kinds = {node.op_type for node in onnx.load(str(fused)).graph.node}
+    assert "QAttention" in kinds
+    for text in ("Hello", "How do I reset my password?", "A page of words. " * 80):
+        inputs = feed([tokenizer.tokenize(text).ids])
+        one, other = (session.run(None, inputs)[0] for session in sessions)
+        assert float(one[0] @ other[0]) > 0.99
