@@ -22,8 +22,8 @@ _LOOKS: Final = 32
 class Shelf(Generic[K, V]):
     """A bounded mapping. One owner; nothing in here takes a lock."""
 
-    def __init__(self, size: int, can_spare: Callable[[V], bool] = lambda _: True) -> None:
-        """Holds `size` values at most."""
+    def __init__(self, size: int, can_spare: Callable[[V], bool] | None = None) -> None:
+        """Holds `size` values at most; any can be spared if `can_spare` does not say which."""
         self._size = size
         self._can_spare = can_spare
         self._tenants: dict[K, str] = {}
@@ -49,9 +49,12 @@ class Shelf(Generic[K, V]):
 
     def put(self, key: K, value: V, tenant: str) -> tuple[K, V] | None:
         """Hold `value`, as the last one used; what had to leave for it."""
-        self.pop(key)
+        if key in self._tenants:
+            self.pop(key)
         self._tenants[key] = tenant
-        row = self._rows.setdefault(tenant, OrderedDict())
+        row = self._rows.get(tenant)
+        if row is None:
+            row = self._rows[tenant] = OrderedDict()
         row[key] = value
         self._counted(tenant, len(row) - 1, len(row))
         return self._evicted() if len(self) > self._size else None
@@ -85,8 +88,10 @@ class Shelf(Generic[K, V]):
 
     def _evicted(self) -> tuple[K, V]:
         row = self._rows[next(iter(self._with[self._most]))]
-        oldest = islice(row.items(), min(_LOOKS, len(row) - 1))  # never the one that came last
-        key = next((key for key, value in oldest if self._can_spare(value)), next(iter(row)))
+        key, can_spare = next(iter(row)), self._can_spare
+        if can_spare is not None:
+            oldest = islice(row.items(), min(_LOOKS, len(row) - 1))  # never the one that came last
+            key = next((key for key, value in oldest if can_spare(value)), key)
         value = self.pop(key)
         assert value is not None  # noqa: S101 - it was just seen there
         return key, value

@@ -145,7 +145,7 @@ class Accounting:
             "x-sidecar-overhead-ms": f"{ledger.inquiry.watch.overhead_ms():.3f}",
         }
         if ledger.outcome is not None:
-            told.update(ledger.outcome.headers)
+            told.update(ledger.outcome.served.headers)
         if ledger.hit is not None:
             age_s = ledger.inquiry.received_at - ledger.hit.entry.created_at
             told["age"] = str(max(0, int(age_s)))

@@ -23,7 +23,7 @@ from sidecar.guardrails.rules import Violation
 from sidecar.outcome import Attempt, Outcome
 from sidecar.providers.errors import CallerAtFault, StreamBroken, UpstreamShut
 from sidecar.providers.wire import Call
-from sidecar.replicas.calls import Answered, Errand
+from sidecar.replicas.calls import Errand
 from sidecar.replicas.drill import Drill
 from sidecar.replicas.relay import Kind as Kind  # noqa: PLC0414 - as below
 from sidecar.replicas.relay import Publish as Publish  # noqa: PLC0414 - told on to those above
@@ -35,7 +35,7 @@ from sidecar.values import value
 class Tier(Protocol):
     """One rung's upstreams."""
 
-    async def ask(self, errand: Errand) -> Answered:
+    async def ask(self, errand: Errand) -> Attempt:
         """Raises ProviderError."""
         ...
 
@@ -106,7 +106,6 @@ class _Climb:
 
     attempts: list[Attempt]
     held: dict[int, Attempt] = field(default_factory=dict)
-    headers: dict[int, Mapping[str, str]] = field(default_factory=dict)
     judgement: Judgement | None = None
     fault: ProviderError | None = None
     is_mended: bool = False
@@ -116,10 +115,9 @@ class _Climb:
         if self.fault is None or isinstance(self.fault, UpstreamShut):
             self.fault = fault
 
-    def hold(self, attempt: Attempt, headers: Mapping[str, str]) -> None:
+    def hold(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
         self.held[attempt.place] = attempt
-        self.headers[attempt.place] = headers
 
 
 class Dispatch:
@@ -153,7 +151,7 @@ class Dispatch:
         if job.deadline.remaining_s() <= 0.0:
             return _out_of_time(climb)
         try:
-            attempt, headers = await self._ask_tier(job, climb, place, live)
+            climb.hold(await self._ask_tier(job, climb, place, live))
         except StreamBroken:
             raise  # words were sent: nothing may follow them
         except CallerAtFault:
@@ -163,7 +161,6 @@ class Dispatch:
         except ProviderError as fault:
             climb.failed(fault)
             return cascade.after(Event.FAILED)
-        climb.hold(attempt, headers)
         if job.guard is not None:
             await self._held_to(job.guard, job, climb, place, is_live=live is not None)
         if live is not None:
@@ -191,10 +188,10 @@ class Dispatch:
             return
         climb.is_mended = True
         try:
-            mended, headers = await self._ask_tier(replace(job, body=again), climb, place, None)
+            mended = await self._ask_tier(replace(job, body=again), climb, place, None)
         except ProviderError:
             return  # the answer that is held stands as it is
-        climb.hold(mended, headers)
+        climb.hold(mended)
         mended.violation = guard.check(mended.body or {"choices": ()})
 
     def _affords(self, job: Job, climb: _Climb, place: int) -> bool:
@@ -236,12 +233,9 @@ class Dispatch:
             attempts=tuple(climb.attempts),
             decision=job.decision,
             judgement=climb.judgement,
-            headers=climb.headers[best],
         )
 
-    async def _ask_tier(
-        self, job: Job, climb: _Climb, place: int, live: Publish | None
-    ) -> Answered:
+    async def _ask_tier(self, job: Job, climb: _Climb, place: int, live: Publish | None) -> Attempt:
         tier = self._ladder[place]
         call = Call(
             body={**job.body, "model": tier.model},

@@ -34,6 +34,7 @@ class Attempt:
         cost_usd: What it cost.
         confidence: The judgement's estimate once this answer was held.
         violation: The operator's rule that this answer breaks.
+        headers: The vendor's headers that pass through with it.
     """
 
     place: int
@@ -46,6 +47,7 @@ class Attempt:
     cost_usd: Decimal = Decimal(0)
     confidence: float | None = None
     violation: Violation | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def was_made(self) -> bool:
@@ -81,14 +83,12 @@ class Outcome:
         attempts: Every call made, in order, `served` among them.
         decision: Where the climb began, and why.
         judgement: What was thought of the answers held; None for a stream relayed as it came.
-        headers: The vendor's headers that pass through.
     """
 
     served: Attempt
     attempts: tuple[Attempt, ...]
     decision: Decision
     judgement: Judgement | None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cost_usd(self) -> Decimal:

@@ -6,8 +6,8 @@ a drill: none of these says anything against the upstream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from router.pricing import Price, cost
 from sidecar import answer
@@ -69,13 +69,6 @@ class Errand:
         )
 
 
-class Answered(NamedTuple):
-    """The call that was answered, and the vendor's headers."""
-
-    attempt: Attempt
-    headers: Mapping[str, str]
-
-
 class Calls:
     """Those of one tier. Holds nothing between two of them."""
 
@@ -84,7 +77,7 @@ class Calls:
         self._price = price
         self._clock = clock
 
-    async def made(self, errand: Errand, replica: Replica, ticket: Ticket) -> Answered:
+    async def made(self, errand: Errand, replica: Replica, ticket: Ticket) -> Attempt:
         """The replica's answer; whatever becomes of the call, its breaker and load are told."""
         begun_s = self._clock()
         upstream, load = replica.upstream, replica.load
@@ -111,8 +104,7 @@ class Calls:
             if errand.publish is None:
                 load.answered(now_s - begun_s, now_s, whole=True)
             replica.breaker.succeeded(ticket, now_s)
-        attempt = self._answered(errand, replica, completion, now_s - begun_s)
-        return Answered(attempt, completion.headers)
+        return self._answered(errand, replica, completion, now_s - begun_s)
 
     async def _relayed(
         self, errand: Errand, upstream: Upstream, replica: Replica, ticket: Ticket, begun_s: float
@@ -192,4 +184,5 @@ class Calls:
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             cost_usd=cost(self._price, tokens_in, tokens_out),
+            headers=completion.headers,
         )

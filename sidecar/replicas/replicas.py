@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 from router.pricing import Price
 from sidecar.errors import ProviderError
-from sidecar.outcome import CANCELLED
+from sidecar.outcome import CANCELLED, Attempt
 from sidecar.providers.breaker import Ticket
 from sidecar.providers.errors import CallerAtFault, StreamBroken, UpstreamShut
 from sidecar.replicas import retries
 from sidecar.replicas.balance import Balance, ordered
-from sidecar.replicas.calls import UNCOUNTED, Answered, Calls, Errand
+from sidecar.replicas.calls import UNCOUNTED, Calls, Errand
 from sidecar.replicas.fleet import Replica
 from sidecar.replicas.hedge import Hedge
 
@@ -85,7 +85,7 @@ class Replicas:
         known = [each.load.usual_s() for each in self._replicas]
         return min((seconds for seconds in known if seconds > 0.0), default=0.0)
 
-    async def ask(self, errand: Errand) -> Answered:
+    async def ask(self, errand: Errand) -> Attempt:
         """The first answer.
 
         Raises:
@@ -179,7 +179,7 @@ class Replicas:
 
     async def _raced(
         self, errand: Errand, run: _Run, first: Replica, ticket: Ticket, delay_s: float
-    ) -> Answered:
+    ) -> Attempt:
         """The first answer of `first` and, once `delay_s` have passed, one replica more."""
         calls = {self._entered(errand, first, ticket): first}
         begun_s = {first: self._clock()}
@@ -196,7 +196,7 @@ class Replicas:
         await self._call_off(errand, calls, begun_s, winner)
         return winner
 
-    def _entered(self, errand: Errand, replica: Replica, ticket: Ticket) -> asyncio.Task[Answered]:
+    def _entered(self, errand: Errand, replica: Replica, ticket: Ticket) -> asyncio.Task[Attempt]:
         return asyncio.create_task(self._calls.made(errand, replica, ticket))
 
     def _second(self, errand: Errand, run: _Run, first: Replica) -> tuple[Replica, Ticket] | None:
@@ -214,8 +214,8 @@ class Replicas:
         return second, ticket
 
     async def _winner(
-        self, calls: Mapping[asyncio.Task[Answered], Replica], run: _Run, first: Replica
-    ) -> Answered:
+        self, calls: Mapping[asyncio.Task[Attempt], Replica], run: _Run, first: Replica
+    ) -> Attempt:
         pending = set(calls)
         faults: dict[Replica, ProviderError] = {}
         while pending:
@@ -240,9 +240,9 @@ class Replicas:
     async def _call_off(
         self,
         errand: Errand,
-        calls: Mapping[asyncio.Task[Answered], Replica],
+        calls: Mapping[asyncio.Task[Attempt], Replica],
         begun_s: Mapping[Replica, float],
-        winner: Answered | None = None,
+        winner: Attempt | None = None,
     ) -> None:
         """End the calls that lost, and note them: what was sent is billed, answered or not."""
         late = [task for task in calls if not task.done()]
@@ -256,5 +256,5 @@ class Replicas:
             if winner is not None and errand.drill is None:
                 replica.load.overtaken(spent_s, now_s)
         for each in ended:  # two that were answered at the same instant
-            if isinstance(each, Answered) and winner is not None and each is not winner:
-                errand.attempts.append(replace(each.attempt, outcome=CANCELLED, body=None))
+            if isinstance(each, Attempt) and winner is not None and each is not winner:
+                errand.attempts.append(replace(each, outcome=CANCELLED, body=None))

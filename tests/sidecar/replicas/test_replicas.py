@@ -39,7 +39,7 @@ async def test_who_stands_ready_is_asked_before_one_is_asked_again() -> None:
     first, second = FakeUpstream(BUSY, name="a"), FakeUpstream("4", name="b")
     bench, told = Bench(first, second, retries=3), errand()
     answered = await bench.tier.ask(told)
-    assert answered.attempt.upstream == "b"
+    assert answered.upstream == "b"
     assert (bench.clock.pauses, outcomes(told)) == ([], ["a UpstreamBusy"])
 
 
@@ -65,7 +65,7 @@ async def test_whoever_may_be_asked_sooner_is() -> None:
     """One asked for ten seconds, the other for none."""
     patient, ready = FakeUpstream(busy(10.0), name="a"), FakeUpstream(BUSY, "4", name="b")
     bench = Bench(patient, ready, retries=1)
-    assert (await bench.tier.ask(errand())).attempt.upstream == "b"
+    assert (await bench.tier.ask(errand())).upstream == "b"
     assert bench.clock.pauses == [0.25]
 
 
@@ -169,7 +169,7 @@ async def test_a_refused_key_is_marked_and_others_answer() -> None:
     first = FakeUpstream(KeyRefused("a", 401), name="a")
     bench = Bench(first, FakeUpstream("4", name="b"))
     for _ in range(3):
-        assert (await bench.tier.ask(errand())).attempt.upstream == "b"
+        assert (await bench.tier.ask(errand())).upstream == "b"
     assert len(first.asked) == 1
     assert bench.members[0].breaker.retry_after_s(bench.clock()) == BreakerConfig().key_open_s
 
@@ -228,7 +228,7 @@ async def test_a_stream_moves_on_until_its_first_words() -> None:
     first = FakeUpstream("four", name="a", breaks_after=1)
     bench = Bench(first, FakeUpstream("five", name="b"))
     answered = await bench.tier.ask(errand(publish=told.extend))
-    assert answered.attempt.upstream == "b"
+    assert answered.upstream == "b"
     assert {each.voice.degraded for each in told} == {"upstream"}
     assert "four" not in str([each.chunks for each in told])
 
@@ -265,7 +265,7 @@ async def test_a_late_first_is_overtaken_and_paid_for() -> None:
     slow, quick = FakeUpstream(None, name="a"), FakeUpstream("4", name="b")
     bench, told = Bench(slow, quick, hedge=AT_ONCE), errand()
     answered = await bench.tier.ask(told)
-    assert (answered.attempt.upstream, slow.left) == ("b", 1)
+    assert (answered.upstream, slow.left) == ("b", 1)
     assert outcomes(told) == ["a cancelled"]
     assert told.attempts[0].cost_usd == Decimal(1)
     assert bench.meter.counts == {"hedged won": 1}
@@ -287,7 +287,7 @@ async def test_a_second_that_fails_leaves_the_first_its_chance() -> None:
             return await super().ask(call)
 
     bench, told = Bench(Late("4", name="a"), Falls(GONE, name="b"), hedge=AT_ONCE), errand()
-    assert (await bench.tier.ask(told)).attempt.upstream == "a"
+    assert (await bench.tier.ask(told)).upstream == "a"
     assert outcomes(told) == ["b UpstreamUnreachable"]
     assert bench.meter.counts == {"hedged lost": 1}
 
@@ -364,7 +364,7 @@ async def test_a_drill_fails_and_is_held_against_nobody(kind: Any) -> None:
     bench = Bench(first, second, breaker=BreakerConfig(run=1))
     before = [each.budget.tokens(bench.clock()) for each in bench.members]
     told = errand(drill=Drill(kind=kind, upstream="a"))
-    assert (await bench.tier.ask(told)).attempt.upstream == "b"
+    assert (await bench.tier.ask(told)).upstream == "b"
     assert first.asked == []
     assert all(each.breaker.state(bench.clock()) is State.CLOSED for each in bench.members)
     assert [each.budget.tokens(bench.clock()) for each in bench.members] == before
