@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -383,11 +384,18 @@ class Pipeline:
         if group is not None and asked is not None:
             self.nearby.add(group, Underway(flight, asked, ledger))
 
-    async def _climb(self, ledger: Ledger, aim: Aim, publish: Publish | None) -> Outcome:
+    def _climb(
+        self, ledger: Ledger, aim: Aim, publish: Publish | None
+    ) -> Coroutine[Any, Any, Outcome]:
         """Pay, decide, ask, keep. Runs in the flight's own task, if it has one, as the leader's."""
         paying = self.till.paid(ledger, aim)
         if paying is None:
-            return await self._climb_paid(ledger, aim, publish)
+            return self._climb_paid(ledger, aim, publish)
+        return self._climb_paying(ledger, paying, publish)
+
+    async def _climb_paying(
+        self, ledger: Ledger, paying: AbstractContextManager[Aim], publish: Publish | None
+    ) -> Outcome:
         with paying as payable:
             return await self._climb_paid(ledger, payable, publish)
 

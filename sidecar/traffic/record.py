@@ -263,7 +263,8 @@ _KINDS: Final[dict[str, type[RequestRecord | FeedbackRecord | ShadowRecord]]] = 
 
 def to_map(record: Record) -> dict[str, Any]:
     """The record as plain values, ready for msgpack."""
-    values = {"schema": SCHEMA, "kind": _NAMES[type(record)], **_shallow(record)}
+    values = _shallow(record)
+    values["schema"], values["kind"] = SCHEMA, _NAMES[type(record)]
     if isinstance(record, RequestRecord):
         values["attempts"] = [_shallow(attempt) for attempt in record.attempts]
     return values
