@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -139,6 +139,10 @@ def _choice_chunks(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}
 
 
+Kind = Literal["words", "end", "usage"]
+"""What a chunk is for: `end` has a finish reason, `usage` what it cost and no choice."""
+
+
 class Assembler:
     """Puts a stream's chunks together to the object that a request without `stream` would get."""
 
@@ -147,17 +151,20 @@ class Assembler:
         self._head: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
 
-    def add(self, chunk: Mapping[str, Any]) -> None:
-        """Take the next chunk in.
+    def add(self, chunk: Mapping[str, Any]) -> Kind:
+        """Take the next chunk in; what it is for.
 
         Raises:
             UpstreamGarbled: It is no chunk, or the vendor's own error in the midst of the stream.
         """
-        if "error" in chunk and not chunk.get("choices"):
+        choices = chunk.get("choices")
+        if not choices and "error" in chunk:
             raise UpstreamGarbled(f"upstream {self._upstream} sent an error in its stream")
-        is_full = None not in chunk.values()
-        self._head.update(chunk if is_full else _less_nulls(chunk))
-        for told in chunk.get("choices") or ():
+        self._head.update(_less_nulls(chunk) if None in chunk.values() else chunk)
+        if not choices:
+            return "usage" if chunk.get("usage") is not None else "words"
+        kind: Kind = "words"
+        for told in choices:
             index = told.get("index", 0)
             choice = self._choices.get(index)
             if choice is None:
@@ -166,8 +173,10 @@ class Assembler:
                 _merge(choice["message"], delta)
             if (reason := told.get("finish_reason")) is not None:
                 choice["finish_reason"] = reason
+                kind = "end" if reason else kind
             if logprobs := told.get("logprobs"):
                 _merge(choice.setdefault("logprobs", {}), logprobs)
+        return kind
 
     @property
     def is_finished(self) -> bool:

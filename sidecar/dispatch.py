@@ -25,7 +25,6 @@ from sidecar.providers.errors import CallerAtFault, StreamBroken, UpstreamShut
 from sidecar.providers.wire import Call
 from sidecar.replicas.calls import Errand
 from sidecar.replicas.drill import Drill
-from sidecar.replicas.relay import Kind as Kind  # noqa: PLC0414 - as below
 from sidecar.replicas.relay import Publish as Publish  # noqa: PLC0414 - told on to those above
 from sidecar.replicas.relay import Told as Told  # noqa: PLC0414 - as above
 from sidecar.replicas.relay import Voice as Voice  # noqa: PLC0414 - as above

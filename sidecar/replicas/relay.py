@@ -9,18 +9,16 @@ takes a request and dies is one more that did not answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from sidecar import answer
+from sidecar.answer import Kind
 from sidecar.errors import ProviderError, UpstreamGarbled
 from sidecar.outcome import Degraded
 from sidecar.providers.errors import StreamBroken
 from sidecar.providers.wire import Call, Completion, Upstream
-
-Kind = Literal["words", "end", "usage"]
-"""What a chunk is for: `end` has a finish reason, `usage` what it cost and no choice."""
 
 
 class Voice(NamedTuple):
@@ -95,7 +93,9 @@ class _Relayed:
         news, told = self._held, self._held[-1] if self._held else None
         try:
             for data in chunks:
-                kind = self._added(data)
+                chunk = orjson.loads(data)
+                kind = self._assembler.add(chunk)
+                self._has_begun = self._has_begun or self._begins(chunk, kind)
                 if told is None or told.kind != kind:
                     told = Told([], kind, self._voice)
                     news.append(told)
@@ -112,17 +112,10 @@ class _Relayed:
                 self._held = []
                 self._publish(news)
 
-    def _added(self, data: bytes) -> Kind:
-        """What the chunk is for, now that the answer has it."""
-        chunk = orjson.loads(data)
-        if not isinstance(chunk, dict):
-            raise UpstreamGarbled(f"upstream {self._upstream} sent a chunk that is no object")
-        self._assembler.add(chunk)
-        kind = _kind(chunk)
-        if not self._has_begun:
-            self._held_chunks += 1
-            self._has_begun = kind == "end" or self._held_chunks >= MAX_HELD or _says(chunk)
-        return kind
+    def _begins(self, chunk: Mapping[str, Any], kind: Kind) -> bool:
+        """Whether something of the answer is in it, or its end; or too many were held without."""
+        self._held_chunks += 1
+        return kind == "end" or self._held_chunks >= MAX_HELD or _says(chunk)
 
     def whole(self) -> dict[str, Any]:
         """The answer.
@@ -137,16 +130,6 @@ class _Relayed:
         if not self._has_begun:
             return fault
         return StreamBroken(f"upstream {self._upstream}: the stream broke: {fault}")
-
-
-def _kind(chunk: Mapping[str, Any]) -> Kind:
-    choices = chunk.get("choices")
-    if not choices:
-        return "usage" if chunk.get("usage") is not None else "words"
-    for choice in choices:
-        if choice.get("finish_reason"):
-            return "end"
-    return "words"
 
 
 def _says(chunk: Mapping[str, Any]) -> bool:

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from sidecar import answer
-from sidecar.dispatch import Kind, Told, Voice
+from sidecar.answer import Kind
+from sidecar.dispatch import Told, Voice
 from sidecar.streams import Relayed, replayed
 
 BODY: dict[str, Any] = {
