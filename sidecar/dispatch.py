@@ -8,7 +8,7 @@ once sent cannot be taken back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -234,7 +234,9 @@ class Dispatch:
             judgement=climb.judgement,
         )
 
-    async def _ask_tier(self, job: Job, climb: _Climb, place: int, live: Publish | None) -> Attempt:
+    def _ask_tier(
+        self, job: Job, climb: _Climb, place: int, live: Publish | None
+    ) -> Awaitable[Attempt]:
         tier = self._ladder[place]
         call = Call(
             body={**job.body, "model": tier.model},
@@ -242,7 +244,7 @@ class Dispatch:
             deadline=job.deadline,
             headers=job.headers,
         )
-        return await self._tiers[place].ask(
+        return self._tiers[place].ask(
             Errand(
                 call=call,
                 place=place,
