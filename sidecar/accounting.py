@@ -138,10 +138,11 @@ class Accounting:
 
     def headers(self, ledger: Ledger) -> dict[str, str]:
         """The response headers that can be known by now; see PRODUCT's table in the README."""
+        balance = self.balance(ledger)
         told = {
             "x-sidecar-request-id": ledger.inquiry.request_id,
             "x-sidecar-cache": ledger.cache,
-            "x-sidecar-router": self.balance(ledger).version,
+            "x-sidecar-router": balance.version,
             "x-sidecar-overhead-ms": f"{ledger.inquiry.watch.overhead_ms():.3f}",
         }
         if ledger.outcome is not None:
@@ -149,19 +150,19 @@ class Accounting:
         if ledger.hit is not None:
             age_s = ledger.inquiry.received_at - ledger.hit.entry.created_at
             told["age"] = str(max(0, int(age_s)))
-        self._add_facts(ledger, told)
+        _add_facts(ledger, balance, told)
         if ledger.inquiry.options.debug:
             told |= self._debug_headers(ledger)
         return told
 
     def summary(self, ledger: Ledger) -> dict[str, Any]:
         """The last chunk's `sidecar` object: the same facts, where headers came too early."""
-        facts = dict[str, str]()
-        self._add_facts(ledger, facts)
+        balance, facts = self.balance(ledger), dict[str, str]()
+        _add_facts(ledger, balance, facts)
         return {
             "request_id": ledger.inquiry.request_id,
             "cache": ledger.cache,
-            "router": self.balance(ledger).version,
+            "router": balance.version,
             "overhead_ms": round(ledger.inquiry.watch.overhead_ms(), 3),
             **{_IN_SUMMARY[name]: told for name, told in facts.items()},
         }
@@ -194,31 +195,6 @@ class Accounting:
         if place is None:
             return "", ""
         return self._ladder[place].name, self._ladder[place].model
-
-    def _add_facts(self, ledger: Ledger, told: dict[str, str]) -> None:
-        """Add what the answer is, and what it came to, under the headers' names."""
-        balance, hit, outcome = self.balance(ledger), ledger.hit, ledger.outcome
-        if balance.tier:
-            told["x-sidecar-tier"] = balance.tier
-        if balance.model:
-            told["x-sidecar-model"] = balance.model
-        if ledger.degraded:
-            told["x-sidecar-degraded"] = ledger.degraded
-        if ledger.narrowed:
-            told["x-sidecar-narrowed"] = ledger.narrowed
-        # Who hears the answer to the very same question owes nothing of it to likeness.
-        is_alike = hit is not None or ledger.cache != "coalesced"
-        if is_alike and (similarity := _similarity(ledger)) is not None:
-            told["x-sidecar-similarity"] = f"{similarity:.4f}"
-        if hit is not None:
-            told["x-sidecar-escalations"] = "0"
-        if outcome is not None:
-            told["x-sidecar-escalations"] = str(outcome.escalations)
-            if outcome.judgement is not None:
-                told["x-sidecar-confidence"] = f"{outcome.judgement.confidence:.4f}"
-        if hit is not None or outcome is not None or ledger.degraded == "static":
-            told["x-sidecar-cost-usd"] = _dollars(balance.cost_usd)
-            told["x-sidecar-saved-usd"] = _dollars(balance.saved_usd)
 
     def _debug_headers(self, ledger: Ledger) -> dict[str, str]:
         told = {"server-timing": ledger.inquiry.watch.server_timing()}
@@ -400,6 +376,32 @@ class Accounting:
             answer=answer.text(body) if body is not None else "",
             guardrail=attempt.violation.rule if attempt.violation is not None else "",
         )
+
+
+def _add_facts(ledger: Ledger, balance: Balance, told: dict[str, str]) -> None:
+    """Add what the answer is, and what it came to, under the headers' names."""
+    hit, outcome = ledger.hit, ledger.outcome
+    if balance.tier:
+        told["x-sidecar-tier"] = balance.tier
+    if balance.model:
+        told["x-sidecar-model"] = balance.model
+    if ledger.degraded:
+        told["x-sidecar-degraded"] = ledger.degraded
+    if ledger.narrowed:
+        told["x-sidecar-narrowed"] = ledger.narrowed
+    # Who hears the answer to the very same question owes nothing of it to likeness.
+    is_alike = hit is not None or ledger.cache != "coalesced"
+    if is_alike and (similarity := _similarity(ledger)) is not None:
+        told["x-sidecar-similarity"] = f"{similarity:.4f}"
+    if hit is not None:
+        told["x-sidecar-escalations"] = "0"
+    if outcome is not None:
+        told["x-sidecar-escalations"] = str(outcome.escalations)
+        if outcome.judgement is not None:
+            told["x-sidecar-confidence"] = f"{outcome.judgement.confidence:.4f}"
+    if hit is not None or outcome is not None or ledger.degraded == "static":
+        told["x-sidecar-cost-usd"] = _dollars(balance.cost_usd)
+        told["x-sidecar-saved-usd"] = _dollars(balance.saved_usd)
 
 
 def _dollars(amount: Decimal) -> str:

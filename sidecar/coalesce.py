@@ -133,24 +133,23 @@ class Flight:
             if not came.done() and is_so():
                 came.set_result(None)
 
-        self._watchers.append(look)
+        self.watch(look)
         try:
             await came
         finally:
-            self._watchers.remove(look)
+            self.unwatch(look)
 
     def told(self, place: int) -> list[Told]:
         """Its chunks so far, from the one at `place` on."""
         return self._told[place:]
 
-    @contextmanager
-    def watched(self, call: Callable[[], object]) -> Iterator[None]:
-        """Have `call` called with each chunk, and once it landed, while the block runs."""
+    def watch(self, call: Callable[[], object]) -> None:
+        """Have `call` called with each chunk, and once it landed, until `unwatch`."""
         self._watchers.append(call)
-        try:
-            yield
-        finally:
-            self._watchers.remove(call)
+
+    def unwatch(self, call: Callable[[], object]) -> None:
+        """Call it no more."""
+        self._watchers.remove(call)
 
     def _publish(self, news: Sequence[Told]) -> None:
         self._told.extend(news)

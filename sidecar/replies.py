@@ -175,7 +175,8 @@ class Replies:
             if sink.is_full or flight.is_done:
                 wake.up()
 
-        with flight.watched(pump):
+        flight.watch(pump)
+        try:
             while True:
                 pump()
                 if sink.is_full:
@@ -185,6 +186,8 @@ class Replies:
                 else:
                     with ledger.inquiry.watch.hop("upstream"):
                         await wake.wait()
+        finally:
+            flight.unwatch(pump)
 
     def whole(self, ledger: Ledger, body: bytes) -> Reply:
         """A whole answer in the shape that the caller wants."""
