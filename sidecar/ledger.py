@@ -194,3 +194,10 @@ class Ledger:
     def teaches(self) -> bool:
         """What is served may be watched, and asked again behind the caller's back."""
         return self.inquiry.drill is None and self.ruling.learns
+
+    @property
+    def similarity(self) -> float | None:
+        """Of what is served, or of the nearest that was not; None if nothing was compared."""
+        if self.hit is not None:
+            return self.hit.similarity
+        return self.miss.nearest if self.miss is not None else None
