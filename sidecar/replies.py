@@ -163,24 +163,26 @@ class Replies:
         This coroutine itself is woken twice only: when the caller takes no more, which the flight
         does not wait for, and at the end.
         """
-        place, wake = 0, _Wake()
+        place, is_full, wake = 0, sink.is_full, _Wake()
 
         def pump() -> None:
-            nonlocal place
-            if not sink.is_full:
+            nonlocal place, is_full
+            if not is_full:
                 news = flight.told(place)
                 place += len(news)
                 if out := relayed.passed(news):
                     sink.write(out)
-            if sink.is_full or flight.is_done:
+                    is_full = sink.is_full
+            if is_full or flight.is_done:
                 wake.up()
 
         flight.watch(pump)
         try:
             while True:
                 pump()
-                if sink.is_full:
+                if is_full:
                     await sink.room()
+                    is_full = False
                 elif flight.is_done:
                     return
                 else:

@@ -24,7 +24,7 @@ from sidecar.providers.errors import (
 from sidecar.providers.wire import Call, Completion, Upstream
 from sidecar.replicas.drill import Drill
 from sidecar.replicas.fleet import Replica
-from sidecar.replicas.relay import Publish, Told, Voice, relay
+from sidecar.replicas.relay import Publish, Voice, relay
 from sidecar.values import value
 
 UNCOUNTED: Final = Ticket(-1, is_trial=False)
@@ -110,21 +110,18 @@ class Calls:
         self, errand: Errand, upstream: Upstream, replica: Replica, ticket: Ticket, begun_s: float
     ) -> Completion:
         """The same as a stream, whose first words say already how the upstream does."""
-        publish, has_begun = errand.publish, False
-        assert publish is not None  # noqa: S101 - asked of streams alone
+        assert errand.publish is not None  # noqa: S101 - asked of streams alone
         degraded = degraded_by(errand.attempts, errand.place, upstream.name, errand.entry)
 
-        def tell(news: Sequence[Told]) -> None:
-            nonlocal has_begun
-            if not has_begun and ticket is not UNCOUNTED:
+        def begun() -> None:
+            if ticket is not UNCOUNTED:
                 now_s = self._clock()
                 replica.load.answered(now_s - begun_s, now_s, whole=False)
                 if ticket.is_trial:  # a stream that has begun is answer enough for a trial
                     replica.breaker.succeeded(ticket, now_s)
-            has_begun = True
-            publish(news)
 
-        return await relay(upstream, errand.call, Voice(errand.place, {}, degraded), tell)
+        voice = Voice(errand.place, {}, degraded)
+        return await relay(upstream, errand.call, voice, begun, errand.publish)
 
     def _blame(
         self, errand: Errand, replica: Replica, ticket: Ticket, fault: ProviderError, spent_s: float

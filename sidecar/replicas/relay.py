@@ -56,14 +56,18 @@ MAX_HELD: Final = 16
 """Chosen: vendors send one chunk without words, or two; more of them go out as they are."""
 
 
-async def relay(upstream: Upstream, call: Call, voice: Voice, publish: Publish) -> Completion:
+async def relay(
+    upstream: Upstream, call: Call, voice: Voice, begun: Callable[[], None], publish: Publish
+) -> Completion:
     """The stream's chunks into `publish`, and the whole answer once it stands.
+
+    `begun` is called once, before the first words are told.
 
     Raises:
         StreamBroken: It ended, or failed, after words were sent and before it was whole.
         ProviderError: It failed before the first chunk.
     """
-    relayed = _Relayed(upstream.name, voice, publish)
+    relayed = _Relayed(upstream.name, voice, begun, publish)
     try:
         await upstream.stream(call, voice.headers.update, relayed.take)
         body = relayed.whole()
@@ -75,9 +79,12 @@ async def relay(upstream: Upstream, call: Call, voice: Voice, publish: Publish) 
 class _Relayed:
     """How far one stream has come."""
 
-    def __init__(self, upstream: str, voice: Voice, publish: Publish) -> None:
+    def __init__(
+        self, upstream: str, voice: Voice, begun: Callable[[], None], publish: Publish
+    ) -> None:
         self._upstream = upstream
         self._voice = voice
+        self._begun = begun
         self._publish = publish
         self._assembler = answer.Assembler(upstream)
         self._held: list[Told] = []
@@ -95,7 +102,9 @@ class _Relayed:
             for data in chunks:
                 chunk = orjson.loads(data)
                 kind = self._assembler.add(chunk)
-                self._has_begun = self._has_begun or self._begins(chunk, kind)
+                if not self._has_begun and self._begins(chunk, kind):
+                    self._has_begun = True
+                    self._begun()
                 if told is None or told.kind != kind:
                     told = Told([], kind, self._voice)
                     news.append(told)
