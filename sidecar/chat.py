@@ -28,6 +28,7 @@ class ChatRequest:
 
     Attributes:
         body: The parsed JSON object, as the caller sent it.
+        messages: The conversation in it, oldest turn first.
         alias: Its `model`: `auto`, a tier's name or an upstream model id.
         question: The text to embed, see `question_of`.
         tokens_in: Estimated tokens of the whole prompt, see `prompt_tokens`.
@@ -36,17 +37,12 @@ class ChatRequest:
     """
 
     body: Mapping[str, Any]
+    messages: Sequence[Mapping[str, Any]]
     alias: str
     question: str | None
     tokens_in: int
     stream: bool
     include_usage: bool
-
-    @property
-    def messages(self) -> Sequence[Mapping[str, Any]]:
-        """The conversation, oldest turn first."""
-        messages: Sequence[Mapping[str, Any]] = self.body["messages"]
-        return messages
 
 
 def parse(raw: bytes) -> ChatRequest:
@@ -72,6 +68,7 @@ def parse(raw: bytes) -> ChatRequest:
     messages = body["messages"]
     return ChatRequest(
         body=body,
+        messages=messages,
         alias=alias,
         question=question_of(messages),
         tokens_in=prompt_tokens(messages),

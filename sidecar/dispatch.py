@@ -164,7 +164,7 @@ class Dispatch:
             await self._held_to(job.guard, job, climb, place, is_live=live is not None)
         if live is not None:
             return cascade.after(Event.CONFIDENT)
-        task = _by_now(job.task, job.deadline)
+        task = job.task if job.task.left_s is None else _by_now(job.task, job.deadline)
         attempt = climb.held[place]  # it may have been mended
         climb.judgement = self._judge.judge(task, job.decision, _views(job, climb.held))
         attempt.confidence = _confidence(climb.judgement, place)
@@ -260,7 +260,7 @@ class Dispatch:
 
 def _by_now(task: Task, deadline: Deadline) -> Task:
     """The task with what is left of the time that its caller gave it."""
-    return task if task.left_s is None else replace(task, left_s=deadline.remaining_s())
+    return replace(task, left_s=deadline.remaining_s())
 
 
 def _refuse(guard: Guard, violation: Violation) -> None:

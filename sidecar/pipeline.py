@@ -219,7 +219,7 @@ class Pipeline:
         return Aim(
             target=route.target,
             quality=route.quality,
-            permit=_ruled(allowed, ruling),
+            permit=_ruled(allowed, ruling) if ruling.switches else allowed,
             keys=keys(
                 Scope(tenant, options.namespace, epochs.of_tenant(tenant)),
                 {**request.body, **options.steering(), **self.guardrails.keyed, **route.keyed},

@@ -35,9 +35,9 @@ class Target:
     entry: int | None = None
 
 
-def bound(upstreams: frozenset[str] | None, rule: RuleConfig | None) -> frozenset[str] | None:
+def bound(upstreams: frozenset[str] | None, rule: RuleConfig) -> frozenset[str] | None:
     """Who may be asked under both the tenant's bounds and the rule's; None if anybody."""
-    if rule is None or not rule.upstreams:
+    if not rule.upstreams:
         return upstreams
     own = frozenset(rule.upstreams)
     return own if upstreams is None else own & upstreams
@@ -79,7 +79,7 @@ class Targets:
             NoAbleTier: No tier within the bounds can do what the request needs.
             ModelBlocked: Those that can are switched off.
         """
-        within = bound(caller.upstreams, rule)
+        within = caller.upstreams if rule is None else bound(caller.upstreams, rule)
         place = self._pinned.get(request.alias)
         if place is not None:
             # A caller who names a tier gets that tier, able or not: the vendor's word on it is

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from sidecar.overrides.override import Key, Override, Overrides, Ruling, Switch
+from sidecar.overrides.override import UNRULED, Key, Override, Overrides, Ruling, Switch
 from sidecar.statefile import StateFile
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class Board:
     def ruling(self, tenant: str) -> Ruling:
         """What holds for a request of `tenant`, at this instant."""
         overrides = self._overrides
-        return overrides.ruling(tenant, self._clock() if overrides.held else 0.0)
+        return overrides.ruling(tenant, self._clock()) if overrides.held else UNRULED
 
     def active(self, switch: Switch) -> int:
         """How many of that switch hold; may be asked from any thread."""

@@ -55,7 +55,7 @@ class Drifting:
     @property
     def is_wary(self) -> bool:
         """What is asked is unlike what the artifact was fitted on."""
-        return self._watch.standings["input"].is_alarmed
+        return "input" in self._alarmed
 
     def rows(self) -> Iterator[tuple[tuple[str], float]]:
         """By kind, how far; see `router.drift`."""
