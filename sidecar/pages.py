@@ -12,6 +12,7 @@ Nothing comes of it where it cannot be had: no Linux, a kernel before 6.1, no la
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,10 @@ collapse of the native pages mapped by the memory range into Transparent Huge Pa
 
 _PAGE_BYTES: Final = 4_096
 """Source: as above; mincore(2) tells one byte for each."""
+
+_REST_S: Final = 0.001
+"""Chosen: while a large page is made nobody else gets memory of the system, half a millisecond or
+so; those who wait for some have it in between."""
 
 _MAPS: Final = Path("/proc/self/maps")
 
@@ -54,6 +59,7 @@ def _is_there(libc: ctypes.CDLL, at: int) -> bool:
 
 def _collapsed(libc: ctypes.CDLL, at: int) -> bool:
     done: int = libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(LARGE_BYTES), _COLLAPSE)
+    time.sleep(_REST_S)
     return done == 0
 
 
