@@ -285,35 +285,38 @@ def text(body: Mapping[str, Any]) -> str:
 def view(body: Mapping[str, Any], tokens_out: int, request: Mapping[str, Any]) -> AnswerView:
     """The first choice as the router's judgement sees it."""
     choice = body["choices"][0]
-    calls, said = choice["message"].get("tool_calls") or [], text(body)
-    arguments = [(call.get("function") or {}).get("arguments", "") for call in calls]
+    calls, said, logprobs = choice["message"].get("tool_calls"), text(body), choice.get("logprobs")
+    if calls:
+        is_malformed = not all(map(_has_json, calls))
+    else:
+        wanted = request.get("response_format")
+        is_malformed = wanted is not None and _means_json(wanted) and not _is_json(said)
     return AnswerView(
         text=said,
         finish_reason=choice.get("finish_reason") or "",
         tokens_out=tokens_out,
-        logprobs=_logprobs(choice),
+        logprobs=_logprobs(logprobs) if logprobs else None,
         has_tool_calls=bool(calls),
-        is_malformed=not all(map(_is_json, arguments))
-        or (not calls and _wants_json(request) and not _is_json(said)),
+        is_malformed=is_malformed,
     )
 
 
-def _logprobs(choice: Mapping[str, Any]) -> tuple[float, ...] | None:
-    if not (logprobs := choice.get("logprobs")):
-        return None
-    told = [
+def _logprobs(told: Mapping[str, Any]) -> tuple[float, ...] | None:
+    numbers = [
         float(token["logprob"])
-        for token in logprobs.get("content") or []
+        for token in told.get("content") or []
         if isinstance(token, dict) and isinstance(token.get("logprob"), int | float)
     ]
-    return tuple(told) or None
+    return tuple(numbers) or None
 
 
-def _wants_json(request: Mapping[str, Any]) -> bool:
-    if not (wanted := request.get("response_format")):
-        return False
+def _means_json(wanted: Mapping[str, Any]) -> bool:
     kind = wanted.get("type")
     return isinstance(kind, str) and kind in _JSON_FORMATS
+
+
+def _has_json(call: Mapping[str, Any]) -> bool:
+    return _is_json((call.get("function") or {}).get("arguments", ""))
 
 
 _JSON_FORMATS: Final = frozenset({"json_object", "json_schema"})
