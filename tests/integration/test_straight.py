@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.integration.conftest import Running, Start
 
 
@@ -93,3 +95,46 @@ async def test_who_leaves_takes_his_request_along(start: Start) -> None:
     while sidecar.lasting.admission.in_flight:
         await asyncio.sleep(0.005)
     assert len(sidecar.lasting.coalesce) == 0
+
+
+VENDOR = """
+[[upstreams]]
+name = "v"
+kind = "openai"
+api_key = "k"
+base_url = "http://127.0.0.1:{port}/v1"
+
+[[tiers]]
+name = "small"
+model = "m"
+upstreams = ["v"]
+"""
+
+
+@pytest.mark.parametrize("headers", [(), ("x-sidecar-bypass: 1",)], ids=["shared", "alone"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_leaves_a_vendor_that_is_silent_ends_the_call(
+    start: Start, headers: tuple[str, ...], *, stream: bool
+) -> None:
+    """Whether he could be followed or not; nobody climbs, listens or is inside any more."""
+    was_asked, was_left = asyncio.Event(), asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        was_asked.set()
+        await reader.read()  # until the other side hangs up
+        writer.close()
+        was_left.set()
+
+    vendor = await asyncio.start_server(hang, "127.0.0.1", 0)
+    async with vendor:
+        sidecar = await start(VENDOR.format(port=vendor.sockets[0].getsockname()[1]))
+        async with connected(sidecar) as (_, writer):
+            writer.write(asked("Is anybody there?", *headers, stream=stream))
+            await was_asked.wait()
+            assert sidecar.lasting.coalesce.listeners == 1
+        await was_left.wait()
+        while sidecar.lasting.admission.in_flight:
+            await asyncio.sleep(0.005)
+    assert (len(sidecar.lasting.coalesce), sidecar.lasting.coalesce.listeners) == (0, 0)
+    assert [each.in_flight for each in sidecar.lasting.fleet.standings()] == [0]

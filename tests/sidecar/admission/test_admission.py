@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from random import Random
 
 import pytest
@@ -205,3 +206,24 @@ async def test_who_tries_keys_is_counted() -> None:
         with pytest.raises(UnknownCaller):
             door.identify({"authorization": f"Bearer {key}"})
     assert meter.refusals == {("other", "unknown_key"): 3}
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_limited"),
+    [
+        pytest.param({}, False, id="none"),
+        pytest.param({"max_in_flight": 3}, False, id="places"),
+        pytest.param({"budget_usd": 1}, True, id="budget"),
+        pytest.param({"user_budget_usd_per_day": 1}, True, id="users-budget"),
+        pytest.param({"tokens_per_minute": 9.0}, True, id="tokens"),
+    ],
+)
+async def test_of_whom_nothing_need_be_reserved(limits: dict[str, float], is_limited: bool) -> None:  # noqa: FBT001 - a parameter
+    """He has neither budget nor rate; and of whom no config names nothing is even counted."""
+    door = admission(tenant("shop", **limits))
+    assert door.knows(SHOP)
+    assert door.is_limited(SHOP) == is_limited
+    assert not door.knows(BANK)
+    door.spend(SHOP, Decimal("0.25"))
+    (told,) = door.budgets()
+    assert (told["total"]["spent_usd"], told["total"]["reserved_usd"]) == ("0.25", "0")

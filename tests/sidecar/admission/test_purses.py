@@ -201,3 +201,17 @@ def test_whom_no_config_names_spends_without_a_purse() -> None:
     made = purses()
     made.settle(made.reserve("key-1", "", [Decimal(9)]), Decimal(9))
     assert made.changes() == []
+
+
+def test_what_is_spent_without_a_limit_stands_when_one_comes() -> None:
+    """Nothing is reserved of who has no limit; what he spent is in his purses all the same."""
+    made = purses()
+    made.spend("shop", Decimal("0.4"))
+    made.spend("key-1", Decimal(9))
+    assert [(each.day is None, each.committed_usd) for each in made.changes()].count(
+        (True, Decimal("0.4"))
+    ) == 1
+    made.know({"shop": tenant("shop", budget_usd_per_day="0.5")})
+    with pytest.raises(BudgetSpent):
+        made.reserve("shop", "", [Decimal("0.2")])
+    assert made.peek(("key-1", None, None)).spent == 0

@@ -90,6 +90,16 @@ def test_a_full_file_is_followed_by_another(tmp_path: Path) -> None:
     assert sum(1 for _ in read_folder(tmp_path)) == 50
 
 
+def test_what_waits_is_written_in_pieces_and_read_whole(tmp_path: Path) -> None:
+    """However much there is at once; a file ends where it is full all the same."""
+    long = [request(n, "q" * 100_000) for n in range(30)]
+    write(tmp_path, long, rotate_bytes=3_000_000)
+    sizes = [path.stat().st_size for path in log_files(tmp_path)]
+    assert len(sizes) > 2
+    assert all(size < 3_000_000 + 400_000 for size in sizes)
+    assert [record.request_id for record in read_folder(tmp_path)] == [str(n) for n in range(30)]
+
+
 def test_the_oldest_files_leave_before_all_are_too_many(tmp_path: Path) -> None:
     """However long it runs, the log takes no more of the disk than it may."""
     write(tmp_path, [request(n) for n in range(200)], rotate_bytes=2000, max_bytes=10_000)
