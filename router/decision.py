@@ -152,7 +152,7 @@ class Judgement:
         next_place: The tier above that pays; None if none does.
         reason: One of a closed set of words: `confident`, `escalate`, `hard_failure` (truncated,
             empty, malformed), `too_dear`, `too_slow`, `top`, `pinned`.
-        detail: The numbers behind it in words, for the debug header.
+        detail: What failed, and the numbers behind it, each with its `str`, for the debug header.
         probabilities: As in Decision, given all answers held.
     """
 
@@ -160,5 +160,5 @@ class Judgement:
     confidence: float
     next_place: int | None
     reason: str
-    detail: str = ""
+    detail: tuple[Told | str, ...] = ()
     probabilities: tuple[float, ...] = ()

@@ -298,15 +298,14 @@ class Router:
         best = max(usable or sorted(answers), key=lambda p: right[p] if right else float(p))
         confidence = (right[best] if right else UNKNOWN) if usable else LEAST
         step, reason = self._next(task, decision, answers=answers, estimate=estimate)
-        words = [f"{self._ladder[p].name} {failures[p]}" for p in answers if failures[p]]
-        if estimate:
-            words.append(str(_told(estimate, self._price(task))))
+        words = (f"{self._ladder[p].name} {failures[p]}" for p in answers if failures[p])
+        numbers = (_told(estimate, self._price(task)),) if estimate else ()
         return Judgement(
             best=best,
             confidence=confidence,
             next_place=step,
             reason=reason,
-            detail="; ".join(words),
+            detail=(*words, *numbers),
             probabilities=right,
         )
 

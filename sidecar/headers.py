@@ -121,7 +121,7 @@ def _debug_headers(ledger: Ledger, ladder: Ladder) -> dict[str, str]:
         told["x-sidecar-attempts"] = ", ".join(attempts)
         if ledger.outcome.judgement is not None:
             judged = ledger.outcome.judgement
-            told["x-sidecar-judgement"] = _joined(judged.reason, judged.detail)
+            told["x-sidecar-judgement"] = _joined(judged.reason, "; ".join(map(str, judged.detail)))
     return told
 
 
