@@ -12,7 +12,7 @@ from typing import Final
 import aiohttp
 
 _TASKS: Final = re.compile(r"^sidecar_event_loop_tasks (\S+)$", re.MULTILINE)
-_STATUS: Final = re.compile(r"^(VmRSS|Threads):\s+(\d+)", re.MULTILINE)
+_STATUS: Final = re.compile(r"^(VmRSS|RssAnon|Threads):\s+(\d+)", re.MULTILINE)
 _CPU_FIELDS: Final = slice(11, 13)
 """Source: proc(5), `stat`: utime and stime, counted from the third field on."""
 
@@ -24,6 +24,7 @@ class Vitals:
     Attributes:
         at_s: When, on the monotonic clock.
         rss_mib: Resident memory.
+        own_mib: Of that, what no file stands behind; a file's pages leave when others need room.
         handles: Open files and sockets.
         threads: Of the process, native ones too.
         tasks: Of its main event loop.
@@ -32,6 +33,7 @@ class Vitals:
 
     at_s: float
     rss_mib: float
+    own_mib: float
     handles: int
     threads: int
     tasks: int
@@ -48,6 +50,7 @@ async def look(http: aiohttp.ClientSession, pid: int, admin_url: str) -> Vitals:
     return Vitals(
         at_s=time.monotonic(),
         rss_mib=int(status["VmRSS"]) / 1024,
+        own_mib=int(status["RssAnon"]) / 1024,
         handles=len(os.listdir(folder / "fd")),  # noqa: PTH208 - names alone are counted
         threads=int(status["Threads"]),
         tasks=int(float(told[1])) if told else 0,

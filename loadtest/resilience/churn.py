@@ -103,7 +103,7 @@ class Churn:
                 await self._ask(text, headers, stream=kind == "streamed again")
             case "reworded" if self._recent:
                 text, headers = self.dice.choice(self._recent)
-                await self._ask(text.replace("What is", "How much is"), headers)
+                await self._ask(_reworded(text), headers)
             case "leaves a stream" | "leaves an answer":
                 await self._leave(stream=kind == "leaves a stream")
             case "fails":
@@ -113,7 +113,9 @@ class Churn:
             case "mistaken":
                 await self._mistaken()
             case "judges" if self._judgeable:
-                await self._judge()
+                request_id, headers = self.dice.choice(self._judgeable)
+                is_bad = self.dice.random() < 0.1  # noqa: PLR2004 - few complain
+                await self._judge(request_id, headers, "bad" if is_bad else "good")
             case "invalidates":
                 await self._invalidate()
             case "reloads":
@@ -124,8 +126,10 @@ class Churn:
     async def fill(self, count: int) -> None:
         """So many new questions at once, each of a session and namespace of its own.
 
-        What has a bound of `count` or less is full after them. What is kept without one goes on
-        growing, and shows.
+        Of half of the namespaces one question comes again in other words, and of a fifth somebody
+        complains of the answer: what became of hits is remembered by namespace, and complaints
+        with both questions. What has a bound of `count`, or of half or a fifth of it, is full
+        after them. What is kept without one goes on growing, and shows.
         """
 
         async def ask_anew(number: int) -> None:
@@ -134,7 +138,12 @@ class Churn:
                 "x-sidecar-session": f"filler-{number}",
                 "x-sidecar-namespace": f"filler-{number}",
             }
-            await self._ask(text, {**headers, **own})
+            headers |= own
+            await self._ask(text, headers)
+            if number < count / 2:
+                reply = await self._ask(_reworded(text), headers)
+                if number < count / 5 and "x-sidecar-request-id" in reply.headers:
+                    await self._judge(reply.headers["x-sidecar-request-id"], headers, "bad")
 
         await in_turns(range(count), ask_anew, at_once=_FILLERS)
 
@@ -189,9 +198,7 @@ class Churn:
         key = {} if self.dice.random() < 0.3 else {"authorization": headers["authorization"]}  # noqa: PLR2004 - some come without
         await self._post(f"{self.base_url}/chat/completions", wrong, key)
 
-    async def _judge(self) -> None:
-        request_id, headers = self.dice.choice(self._judgeable)
-        label = "bad" if self.dice.random() < 0.1 else "good"  # noqa: PLR2004 - few complain
+    async def _judge(self, request_id: str, headers: Mapping[str, str], label: str) -> None:
         said = f'{{"request_id": "{request_id}", "label": "{label}"}}'.encode()
         await self._post(f"{self.base_url}/feedback", said, headers)
 
@@ -209,6 +216,10 @@ class Churn:
                 self.outcomes[str(response.status)] += 1
         except FAULTS as fault:
             self.outcomes[f"{UNANSWERED}: {unanswered(fault, stage)}"] += 1
+
+
+def _reworded(question: str) -> str:
+    return question.replace("What is", "How much is")
 
 
 class Paced(NamedTuple):

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rests", type=int, default=12, help="that interrupt it (default 12)")
     parser.add_argument("--warm-up", type=float, default=0.2, help="share left out (default 0.2)")
     parser.add_argument("--per-second", type=float, default=30.0, help="requests (default 30)")
-    parser.add_argument("--fill", type=int, default=20_000, help="new questions first (20000)")
+    parser.add_argument("--fill", type=int, default=21_000, help="new questions first (21000)")
     parser.add_argument("--look-s", type=float, default=5.0, help="between looks (default 5)")
 
 

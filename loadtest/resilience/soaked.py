@@ -18,7 +18,7 @@ from loadtest.report import Report, Table
 from loadtest.resilience.churn import Paced
 
 COUNTS: Final = ("handles", "tasks", "threads")
-QUANTITIES: Final = ("rss_mib", *COUNTS)
+QUANTITIES: Final = ("rss_mib", "own_mib", *COUNTS)
 
 FLAT_RATIO: Final = 0.1
 """Chosen: of the memory's level, an hour; less than what chance makes of an hour's memory."""

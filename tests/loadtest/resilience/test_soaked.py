@@ -14,7 +14,16 @@ SPELL_S = 180.0
 
 
 def _vitals(at_s: float, *, rss_mib: float = 200.0, handles: int = 34) -> Vitals:
-    return Vitals(at_s=at_s, rss_mib=rss_mib, handles=handles, threads=13, tasks=12, cpu_s=at_s / 2)
+    own_mib = rss_mib - 60.0
+    return Vitals(
+        at_s=at_s,
+        rss_mib=rss_mib,
+        own_mib=own_mib,
+        handles=handles,
+        threads=13,
+        tasks=12,
+        cpu_s=at_s / 2,
+    )
 
 
 def _soaked(rests: Sequence[Vitals], unanswered: int = 0) -> Soaked:
