@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,26 @@ def test_halved_and_quantised_graphs_stay_near(tmp_path: Path) -> None:
     expected = tiny.probe().vectors
     assert np.sum(vectors_of(tmp_path / "half.onnx") * expected, axis=1).min() > 0.999
     assert np.sum(vectors_of(tmp_path / "int8.onnx") * expected, axis=1).min() > 0.98
+
+
+def test_quantising_needs_nothing_that_serving_does_not_have(tmp_path: Path) -> None:
+    """A fresh encoder may be fetched where only what serves is installed: no torch, no sympy."""
+    tiny.write_tokens_model(tmp_path / "tokens.onnx")
+    graph.pool(tmp_path / "tokens.onnx", tmp_path / "vectors.onnx")
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'sympy', 'sklearn', 'scipy', 'transformers', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "from pathlib import Path\n"
+        "from sidecar.encoder.graph import to_int8\n"
+        "to_int8(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+    )
+    words = [str(tmp_path / name) for name in ("vectors.onnx", "int8.onnx")]
+    subprocess.run([sys.executable, "-c", script, *words], check=True, timeout=60)  # noqa: S603 - our own words
+    graph.to_int8(tmp_path / "vectors.onnx", tmp_path / "here.onnx")
+    np.testing.assert_allclose(
+        vectors_of(tmp_path / "int8.onnx"), vectors_of(tmp_path / "here.onnx"), atol=1e-6
+    )
 
 
 def test_a_graph_without_token_level_output_is_refused_by_name(tmp_path: Path) -> None:
