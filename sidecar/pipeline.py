@@ -301,7 +301,10 @@ class Pipeline:
     async def _ask_or_stale(self, ledger: Ledger, aim: Aim) -> Reply:
         """A new answer; where nobody gives one, whatever may stand in for it."""
         try:
-            return await self._ask(ledger, aim)
+            if aim.permit.read or ledger.inquiry.request.stream:
+                return await self._ask(ledger, aim)
+            # Nobody may follow, and nothing is told before it stands: that needs no flight.
+            return await self.replies.alone(ledger, self.coalesce, self._climb(ledger, aim, None))
         except (ProviderError, DeadlineExceeded) as fault:
             reply = None if _is_the_callers(fault) else self._stand_in(ledger, aim)
             if reply is None:
@@ -325,10 +328,8 @@ class Pipeline:
 
     async def _ask(self, ledger: Ledger, aim: Aim) -> Reply:
         """Lead or follow a climb until it says something."""
-        if not (aim.permit.read or ledger.inquiry.request.stream):
-            return await self.replies.alone(ledger, self.coalesce, self._climb(ledger, aim, None))
         is_shared = aim.permit.read and aim.permit.write
-        if (hit := await self._follow(ledger, aim)) is not None:
+        if is_shared and (hit := await self._follow(ledger, aim)) is not None:
             return self._tell_hit(ledger, hit, "coalesced")
         while True:
             # Between this look and the join nothing is awaited: see coalesce.py.
@@ -339,10 +340,10 @@ class Pipeline:
                 lambda publish: self._climb(ledger, aim, publish),
             )
             ledger.pays = leads
-            if leads:
-                self._be_followed(ledger, aim, flight)
-            else:
+            if not leads:
                 ledger.cache = "coalesced"
+            elif is_shared:
+                self._be_followed(ledger, aim, flight)
             try:
                 return await self.replies.heard(ledger, flight, leads=leads)
             except AdmissionRefused:
