@@ -72,11 +72,19 @@ def filled(rows: list[Rows], dim: int, known: Cells | None = None) -> Layout:
     """
     layout = _empty(rows, dim, known)
     rows.reverse()
+    if isinstance(layout, CellIndex):
+        _fill_cells(layout, rows)
     while rows:
         layout.take(rows.pop())
-    if isinstance(layout, CellIndex):
-        layout.order()
     return layout
+
+
+def _fill_cells(layout: CellIndex, rows: list[Rows]) -> None:
+    cells = [layout.cells_of(some) for some in rows]
+    layout.make_room(cells)
+    while rows:
+        layout.take(rows.pop(), cells.pop())
+    layout.order()
 
 
 def _empty(rows: list[Rows], dim: int, known: Cells | None) -> Layout:

