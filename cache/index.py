@@ -330,7 +330,7 @@ class CellIndex:
             self._put(np.array([entry_id]), vector[np.newaxis], cells)
 
     def cells_of(self, rows: Rows) -> Ids:
-        """(n,) int64, the cell that each row belongs in: most of the time that taking them needs."""
+        """(n,) int64, the cell that each row belongs in: most of what taking them takes."""
         return centres.nearest(_decoded(rows.codes), _decoded(self._laid.centres))
 
     def make_room(self, cells: Sequence[Ids]) -> None:
