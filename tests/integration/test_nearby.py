@@ -314,9 +314,9 @@ async def test_a_leader_who_leaves_takes_nothing_along(scene: Set) -> None:
 async def test_a_leader_out_of_time_hands_over(scene: Set) -> None:
     """Who followed and has time left asks for itself; who has none is told so."""
     on = await scene()
-    leader = await on.led(SUM, {"x-sidecar-timeout-ms": "700"})
+    leader = await on.led(SUM, {"x-sidecar-timeout-ms": "4000"})
     patient = on.asking(PARAPHRASE, {"x-sidecar-timeout-ms": "60000"})
-    hasty = on.asking(PARAPHRASES[2], {"x-sidecar-timeout-ms": "300"})
+    hasty = on.asking(PARAPHRASES[2], {"x-sidecar-timeout-ms": "1000"})
     await on.until(hasty.done)
     assert (await hasty).status == 504
     assert (await leader).status == 504
