@@ -250,7 +250,7 @@ async def test_they_share_one_deadline(scene: Set) -> None:
     on.vendor.waits = {"two": asyncio.Event()}
     told = body("{{a}}{{b}}", a="one", b="two")
     told["fragments"]["b"] |= {"on_failure": "omit"}
-    answer = await post(on.sidecar, told, {"x-sidecar-timeout-ms": "1500"})
+    answer = await post(on.sidecar, told, {"x-sidecar-timeout-ms": "5000"})
     assert answer.body["content"] == "<one>"
     part = answer.body["fragments"]["b"]
     assert part["status"] == "omitted"
