@@ -21,7 +21,6 @@ from sidecar.app import serve
 from sidecar.config import Config, load_config
 from sidecar.encoder import commands as encoder_commands
 from sidecar.errors import ConfigError
-from sidecar.heap import keep_one
 from sidecar.telemetry.logs import configure
 
 PRESETS: Final = Path(__file__).parent / "presets"
@@ -31,7 +30,6 @@ EXIT_FAULTY: Final = 2
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; its exit status."""
-    keep_one()
     told = sys.argv[1:] if arguments is None else arguments
     if not told or (told[0].startswith("--") and told[0] not in {"--help", "--version"}):
         told = ["serve", *told]

@@ -7,6 +7,7 @@ It is laid on a thread of its own, of low priority, while the one there is answe
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +21,6 @@ from cache.partitions import Partitions
 from cache.stores.cells import CellStore
 from cache.stores.reader import DiskReader
 from sidecar.errors import EncoderError
-from sidecar.heap import give_back
 from sidecar.niceness import BUILDING, give_way
 from sidecar.pages import gather
 
@@ -215,3 +215,9 @@ def _free(old: list[Layout | None]) -> None:
     old.clear()
     give_back()  # what training took for a while: 60 MB at 100,000 rows
     gather()
+
+
+def give_back() -> None:
+    """Let the system have what was taken for a while and freed; it stays with the process else."""
+    with suppress(OSError, AttributeError):  # glibc's alone
+        ctypes.CDLL(None).malloc_trim(0)

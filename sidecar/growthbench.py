@@ -35,8 +35,7 @@ from cache.stores.cells import CellStore
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
 from cache.stores.reader import DiskReader
-from sidecar.builder import Builder
-from sidecar.heap import give_back
+from sidecar.builder import Builder, give_back
 
 T = TypeVar("T")
 Vectors = NDArray[np.float32]

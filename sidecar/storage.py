@@ -21,11 +21,10 @@ from cache.stores.cells import CellStore
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
 from cache.stores.reader import DiskReader
-from sidecar.builder import Builder
+from sidecar.builder import Builder, give_back
 from sidecar.config import Config
 from sidecar.encoder.batcher import Batcher
 from sidecar.front.display import Display
-from sidecar.heap import give_back
 from sidecar.keeper import Keeper
 from sidecar.pages import gather
 from sidecar.persistence import Persistence
