@@ -66,7 +66,7 @@ _DRIFT: Final = 0.03
 question lie in more cells than are looked into: the cells are laid anew."""
 
 _SPARE: Final = 8
-"""Chosen: a list begins with room for an eighth more rows; FAISS doubles it when that is used up."""
+"""Chosen: a list begins with room for an eighth more rows; when that is gone FAISS doubles it."""
 
 _PART_ROWS: Final = 2_048
 """Chosen: rows copied at a time, by the thread that others wait for: 0.8 MB and some forty cells,
