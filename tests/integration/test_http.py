@@ -83,36 +83,38 @@ async def test_the_system_prompt_is_part_of_the_question(start: Start) -> None:
 async def test_stream_and_json_share_one_entry(start: Start) -> None:
     """Asked as JSON, served as a stream, word for word, and the other way round."""
     sidecar = await start()
-    client = openai.AsyncOpenAI(base_url=sidecar.url + "/v1", api_key="k", max_retries=0)
-    messages: Any = [{"role": "user", "content": SUM}]
-    whole = await client.chat.completions.create(model="auto", messages=messages)
-    stream = await client.chat.completions.with_raw_response.create(
-        model="auto", messages=messages, stream=True, stream_options={"include_usage": True}
-    )
-    assert stream.headers["x-sidecar-cache"] == "hit-exact"
-    assert stream.headers["x-accel-buffering"] == "no"
-    chunks = [chunk async for chunk in stream.parse()]
-    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
-    assert text == whole.choices[0].message.content
-    assert chunks[-1].usage is not None
-    assert (chunks[-1].model_extra or {})["sidecar"]["cache"] == "hit-exact"
-    await client.close()
+    async with openai.AsyncOpenAI(
+        base_url=sidecar.url + "/v1", api_key="k", max_retries=0
+    ) as client:
+        messages: Any = [{"role": "user", "content": SUM}]
+        whole = await client.chat.completions.create(model="auto", messages=messages)
+        stream = await client.chat.completions.with_raw_response.create(
+            model="auto", messages=messages, stream=True, stream_options={"include_usage": True}
+        )
+        assert stream.headers["x-sidecar-cache"] == "hit-exact"
+        assert stream.headers["x-accel-buffering"] == "no"
+        chunks = [chunk async for chunk in stream.parse()]
+        text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+        assert text == whole.choices[0].message.content
+        assert chunks[-1].usage is not None
+        assert (chunks[-1].model_extra or {})["sidecar"]["cache"] == "hit-exact"
 
 
 async def test_a_live_stream_tells_its_cost_at_the_end(start: Start) -> None:
     """A pinned tier is relayed as it comes; what is known last rides in the last chunk."""
     sidecar = await start()
-    client = openai.AsyncOpenAI(base_url=sidecar.url + "/v1", api_key="k", max_retries=0)
-    stream = await client.chat.completions.with_raw_response.create(
-        model="large", messages=[{"role": "user", "content": SUM}], stream=True
-    )
-    assert stream.headers["x-sidecar-tier"] == "large"
-    chunks = [chunk async for chunk in stream.parse()]
-    assert all(chunk.choices for chunk in chunks)
-    summary = (chunks[-1].model_extra or {})["sidecar"]
-    assert float(summary["cost_usd"]) > 0
-    assert "19" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-    await client.close()
+    async with openai.AsyncOpenAI(
+        base_url=sidecar.url + "/v1", api_key="k", max_retries=0
+    ) as client:
+        stream = await client.chat.completions.with_raw_response.create(
+            model="large", messages=[{"role": "user", "content": SUM}], stream=True
+        )
+        assert stream.headers["x-sidecar-tier"] == "large"
+        chunks = [chunk async for chunk in stream.parse()]
+        assert all(chunk.choices for chunk in chunks)
+        summary = (chunks[-1].model_extra or {})["sidecar"]
+        assert float(summary["cost_usd"]) > 0
+        assert "19" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
 
 
 async def test_twenty_who_ask_at_once_are_one_call(start: Start) -> None:
@@ -168,12 +170,11 @@ async def test_what_is_not_built_says_so(start: Start) -> None:
 async def test_models_are_listed(start: Start) -> None:
     """Aliases, tiers and upstream models, each to be asked for by its name."""
     sidecar = await start()
-    client = openai.AsyncOpenAI(base_url=sidecar.url + "/v1", api_key="k")
-    names = [model.id async for model in await client.models.list()]
-    assert names == ["auto", *names[1:]]
-    assert {"small", "medium", "large", "demo-large"} <= set(names)
-    assert (await client.models.retrieve("demo-large")).id == "demo-large"
-    await client.close()
+    async with openai.AsyncOpenAI(base_url=sidecar.url + "/v1", api_key="k") as client:
+        names = [model.id async for model in await client.models.list()]
+        assert names == ["auto", *names[1:]]
+        assert {"small", "medium", "large", "demo-large"} <= set(names)
+        assert (await client.models.retrieve("demo-large")).id == "demo-large"
 
 
 async def test_one_record_a_request_and_feedback_beside_it(start: Start, tmp_path: Path) -> None:
