@@ -12,15 +12,16 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from sidecar import collector
 from sidecar.admission.tenants import OTHER
-from sidecar.assembly import Lasting, build_lasting, build_pipeline
+from sidecar.assembly.lasting import Lasting, build_lasting
+from sidecar.assembly.pipeline import build_pipeline
+from sidecar.assembly.releasing import begin_anew
 from sidecar.config import Config
 from sidecar.errors import ConfigError, EncoderError
 from sidecar.front.fronts import Fronts
 from sidecar.inspection import Inspection
 from sidecar.pipeline import Pipeline
-from sidecar.releasing import begin_anew
+from sidecar.process import collector
 from sidecar.traffic.redaction import PATTERNS, Redaction
 from sidecar.web import openapi
 from sidecar.web.admin_api import AdminApi

@@ -26,8 +26,8 @@ from cache.errors import CacheError
 from cache.stores.disk import DiskStore
 from cache.stores.exchange import exported, imported, merged, newcomers
 from sidecar.config import Config, load_config
+from sidecar.disk.sealing import AesGcm, cipher_of
 from sidecar.errors import ConfigError
-from sidecar.sealing import AesGcm, cipher_of
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -196,7 +196,7 @@ def take_in(path: Path, file: Path, cipher: AesGcm | None = None) -> int:
 
 def bench(args: argparse.Namespace) -> int:
     """Measure each size in a process of its own, and tell it as a table or as JSON."""
-    from sidecar import growthbench  # noqa: PLC0415 - who serves need not load it
+    from sidecar.caching import growthbench  # noqa: PLC0415 - who serves need not load it
 
     sizes = [int(size) for size in args.entries.split(",") if size]
     rows = [_apart(growthbench.measured, size, args.vectors, args.seed) for size in sizes]

@@ -24,14 +24,14 @@ from router.pricing import Price
 from router.tiers import CAPABILITIES, Tier
 from sidecar.admission.admission import AdmissionConfig
 from sidecar.admission.tenants import TenantConfig
+from sidecar.caching.lookup import LookupConfig
+from sidecar.caching.persistence import DiskConfig
 from sidecar.degraded import DegradedConfig
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.errors import ConfigError
 from sidecar.guardrails.rules import GuardrailsConfig
-from sidecar.lookup import LookupConfig
 from sidecar.oversight.reviews import ReviewConfig
 from sidecar.patterns import compiled
-from sidecar.persistence import DiskConfig
 from sidecar.providers.breaker import BreakerConfig
 from sidecar.providers.client import TimeoutsConfig
 from sidecar.replicas.balance import Balance

@@ -27,10 +27,10 @@ from cache.semantic import SemanticCache
 from cache.stores.memory import MemoryStore, entry_bytes
 from cache.trust import Trust
 from sidecar import answer
+from sidecar.caching.keeper import Keeper
 from sidecar.encoder.batcher import Batcher
 from sidecar.encoder.encoding import Encoding
 from sidecar.errors import EncoderError
-from sidecar.keeper import Keeper
 from sidecar.ledger import Aim, Inquiry
 from sidecar.pipeline import Pipeline
 from sidecar.traffic.redaction import Redaction

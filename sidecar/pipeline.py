@@ -30,9 +30,10 @@ from router.errors import RouterError
 from router.policy import ShadowTiers
 from router.tiers import Ladder
 from sidecar import answer
-from sidecar.accounting import Accounting
-from sidecar.again import Again, may_be_given_again
-from sidecar.coalesce import Coalesce, Flight
+from sidecar.accounting.again import Again, may_be_given_again
+from sidecar.accounting.closing import Accounting
+from sidecar.caching.keeper import Keeper
+from sidecar.caching.lookup import Lookup
 from sidecar.deadline import Deadline
 from sidecar.degraded import StaticAnswers, static_body
 from sidecar.dispatch import Dispatch, Job, Publish
@@ -44,8 +45,10 @@ from sidecar.errors import (
     RequestRefused,
     SidecarError,
 )
+from sidecar.flights.coalesce import Coalesce, Flight
+from sidecar.flights.nearby import Nearby, Underway
+from sidecar.flights.refresh import Refreshes
 from sidecar.guardrails.guardrails import Guardrails
-from sidecar.keeper import Keeper
 from sidecar.ledger import (
     CALLER_LEFT,
     CALLER_LEFT_STATUS,
@@ -54,8 +57,6 @@ from sidecar.ledger import (
     Inquiry,
     Ledger,
 )
-from sidecar.lookup import Lookup
-from sidecar.nearby import Nearby, Underway
 from sidecar.outcome import Outcome
 from sidecar.overrides.override import Ruling
 from sidecar.oversight.asking import Asking
@@ -63,9 +64,8 @@ from sidecar.oversight.overseer import Overseer
 from sidecar.oversight.reviewing import Reviewing
 from sidecar.oversight.shadows import Shadows
 from sidecar.providers.errors import UpstreamRefused, UpstreamTooSlow
-from sidecar.refresh import Refreshes
 from sidecar.replies import Replies, Reply
-from sidecar.routing import Routing
+from sidecar.routing.course import Routing
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Targets
 from sidecar.till import Till
@@ -96,7 +96,7 @@ class Router(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pipeline:
-    """The parts that a request passes, in its order; `assembly.py` builds it, a reload swaps it.
+    """The parts that a request passes, in its order; `assembly` builds it, a reload swaps it.
 
     Attributes:
         encoder_id: Part of every partition.
@@ -332,7 +332,7 @@ class Pipeline:
         if is_shared and (hit := await self._follow(ledger, aim)) is not None:
             return self._tell_hit(ledger, hit, "coalesced")
         while True:
-            # Between this look and the join nothing is awaited: see coalesce.py.
+            # Between this look and the join nothing is awaited: see flights/coalesce.py.
             if (hit := self._look_exact(ledger, aim)) is not None:
                 return self._tell_hit(ledger, hit)
             flight, leads = self.coalesce.join(

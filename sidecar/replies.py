@@ -13,10 +13,10 @@ from typing import Protocol
 import orjson
 
 from sidecar import streams
-from sidecar.accounting import Accounting
-from sidecar.coalesce import Coalesce, Flight
+from sidecar.accounting.closing import Accounting
 from sidecar.dispatch import Told
 from sidecar.errors import DeadlineExceeded, SidecarError
+from sidecar.flights.coalesce import Coalesce, Flight
 from sidecar.ledger import CALLER_LEFT, CALLER_LEFT_STATUS, Ledger
 from sidecar.outcome import Outcome
 from sidecar.values import value

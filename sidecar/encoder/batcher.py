@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoder, Encoding, Tokens
 from sidecar.errors import EncoderError
-from sidecar.niceness import ENCODING, give_way
+from sidecar.process.niceness import ENCODING, give_way
 
 T = TypeVar("T")
 

@@ -30,7 +30,7 @@ from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoder, Encoding
 from sidecar.encoder.threads import threads_for
 from sidecar.errors import EncoderError
-from sidecar.niceness import ENCODING, give_way
+from sidecar.process.niceness import ENCODING, give_way
 
 T = TypeVar("T")
 

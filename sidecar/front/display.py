@@ -21,7 +21,7 @@ from typing import Final
 from cache.entry import Entry, EntryId
 from cache.policy import CacheControl
 from cache.stores.memory import entry_bytes
-from sidecar.again import Again, may_be_given_again, weight_bytes
+from sidecar.accounting.again import Again, may_be_given_again, weight_bytes
 from sidecar.front.table import Table
 from sidecar.ledger import Ledger
 

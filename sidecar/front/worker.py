@@ -22,11 +22,11 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from sidecar import collector
 from sidecar.front.relay import Relay
 from sidecar.front.reply import KEY_HEADER, Kept
 from sidecar.front.served import Batch, Served
 from sidecar.front.table import Reader
+from sidecar.process import collector
 from sidecar.telemetry.logs import TelemetryConfig, configure
 from sidecar.web.bodies import read_body
 from sidecar.web.connections import room_for_connections

@@ -20,8 +20,8 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
+from sidecar.disk.statefile import StateFile
 from sidecar.overrides.override import UNRULED, Key, Override, Overrides, Ruling, Switch
-from sidecar.statefile import StateFile
 
 T = TypeVar("T")
 

@@ -21,6 +21,8 @@ import orjson
 
 from cache.shelf import Shelf
 from sidecar import answer
+from sidecar.disk.sealing import AesGcm
+from sidecar.disk.statefile import StateFile
 from sidecar.ledger import Ledger
 from sidecar.outcome import Outcome
 from sidecar.oversight.reviews import (
@@ -31,8 +33,6 @@ from sidecar.oversight.reviews import (
     Reviews,
     Why,
 )
-from sidecar.sealing import AesGcm
-from sidecar.statefile import StateFile
 from sidecar.traffic.record import FeedbackRecord
 
 FILE: Final = "reviews.json"

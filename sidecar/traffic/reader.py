@@ -27,7 +27,7 @@ def log_files(folder: Path) -> list[Path]:
 
 
 class Cipher(Protocol):
-    """What seals records and opens them again; see `sidecar.sealing`."""
+    """What seals records and opens them again; see `sidecar.disk.sealing`."""
 
     def seal(self, data: bytes, bound_to: bytes) -> bytes:
         """`data`, sealed for that place."""

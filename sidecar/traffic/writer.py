@@ -18,7 +18,7 @@ from typing import IO, Final, Protocol
 
 import msgpack
 
-from sidecar.sealing import cipher_of
+from sidecar.disk.sealing import cipher_of
 from sidecar.traffic.reader import SUFFIX, log_files, place
 from sidecar.traffic.record import AgainRecord, Record, RequestRecord, to_map
 from sidecar.traffic.redaction import Redaction

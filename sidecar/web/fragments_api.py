@@ -20,13 +20,14 @@ from aiohttp import web
 from sidecar import answer
 from sidecar.admission.admission import Admission
 from sidecar.deadline import Deadline
-from sidecar.fragments import Fragments, FragmentsRequest, Resolved, assembled, parse_fragments
+from sidecar.fragments.asked import FragmentsRequest, parse_fragments
+from sidecar.fragments.parts import Fragments, Resolved, assembled
+from sidecar.fragments.template import Piece, Place
 from sidecar.ledger import Inquiry
 from sidecar.options import parse_options
 from sidecar.pipeline import Pipeline
 from sidecar.replies import Reply, Sink
 from sidecar.stopwatch import Stopwatch
-from sidecar.template import Piece, Place
 from sidecar.web import sse
 from sidecar.web.bodies import parse_object, read_body
 from sidecar.web.connections import SEND_S, send_whole

@@ -19,8 +19,8 @@ import orjson
 
 from cache.stores.memory import entry_bytes
 from sidecar import answer, streams
+from sidecar.accounting.again import Again, weight_bytes
 from sidecar.admission.admission import Admission
-from sidecar.again import Again, weight_bytes
 from sidecar.ledger import Ledger
 from sidecar.pipeline import Pipeline
 from sidecar.stopwatch import Stopwatch

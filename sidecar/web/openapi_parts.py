@@ -11,12 +11,12 @@ from typing import Any, Final, get_args
 
 from cache.epochs import KINDS
 from router.quality import QUALITY
-from sidecar.fragments import MAX_FRAGMENTS, MAX_TEXT, OnFailure
+from sidecar.fragments.asked import MAX_FRAGMENTS, MAX_TEXT, OnFailure
+from sidecar.fragments.template import MAX_CHARACTERS, NAME
 from sidecar.options import MAX_COST_USD, Priority
 from sidecar.overrides.override import MAX_EXPIRES_S, MAX_NAME, SWITCHES
 from sidecar.overrides.override import MAX_REASON as MAX_SWITCH_REASON
 from sidecar.replicas.drill import Kind
-from sidecar.template import MAX_CHARACTERS, NAME
 from sidecar.web import feedback_api
 
 Schema = dict[str, Any]

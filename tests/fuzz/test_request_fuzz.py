@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sidecar import chat
 from sidecar.chat import parse
 from sidecar.errors import MalformedRequest
-from sidecar.fragments import parse_fragments
+from sidecar.fragments.asked import parse_fragments
 from sidecar.providers import openai
 from sidecar.web.bodies import parse_object
 from sidecar.web.feedback_api import parse_feedback

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from sidecar.app import Sidecar, data_plane
-from sidecar.assembly import Lasting, build_lasting
+from sidecar.assembly.lasting import Lasting, build_lasting
 from sidecar.config import Config, parse_config
 from sidecar.web.given import Givens
 from sidecar.web.listen import Door

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from sidecar.__main__ import main
 from sidecar.app import Sidecar, inspection
-from sidecar.assembly import build_lasting
+from sidecar.assembly.lasting import build_lasting
 from sidecar.config import parse_config
 from sidecar.web.admin_api import AdminApi
 from sidecar.web.listen import MainLoop, ThreadedDoor

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from sidecar.gatehouse import FILE
+from sidecar.assembly.gatehouse import FILE
 from sidecar.web.budgets_api import BudgetsApi
 from sidecar.web.middleware import errors_told
 from sidecar.web.token import OperatorToken

@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from sidecar.fragments import MAX_AT_ONCE, MAX_FRAGMENTS
+from sidecar.fragments.asked import MAX_FRAGMENTS
+from sidecar.fragments.parts import MAX_AT_ONCE
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import RequestRecord
 from tests.integration.conftest import DEMO, Answer, Running, Start

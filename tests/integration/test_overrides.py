@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from sidecar.app import Sidecar
-from sidecar.assembly import build_lasting
+from sidecar.assembly.lasting import build_lasting
 from sidecar.config import parse_config
 from sidecar.traffic.reader import read_folder
 from sidecar.web.listen import MainLoop

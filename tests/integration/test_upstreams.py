@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import TestServer
 
-from sidecar.assembly import build_pipeline
+from sidecar.assembly.pipeline import build_pipeline
 from sidecar.config import parse_config
 from sidecar.errors import ConfigError
 from sidecar.traffic.reader import read_folder

@@ -8,7 +8,7 @@ import msgpack
 import pyarrow.parquet as pq
 import pytest
 
-from sidecar.sealing import AesGcm
+from sidecar.disk.sealing import AesGcm
 from sidecar.traffic.reader import place
 from sidecar.traffic.record import AttemptRecord, FeedbackRecord, Record, RequestRecord, to_map
 from train.__main__ import VERBS, main

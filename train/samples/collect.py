@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import orjson
 
+from sidecar.assembly.tierwise import Spoken, Tierwise, tierwise
 from sidecar.chat import question_of
-from sidecar.tierwise import Spoken, Tierwise, tierwise
 from train.errors import DataError
 from train.samples.asking import CONCURRENCY, Made, Tally, ask_all, done_ids
 from train.samples.dataset import says_same

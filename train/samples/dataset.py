@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from router.decision import AnswerView, Task
 from router.signals import conclusion, normalised
+from sidecar.disk.sealing import AesGcm
 from sidecar.encoder.bundle import EncoderConfig, Precision
 from sidecar.encoder.onnx import OnnxEncoder
-from sidecar.sealing import AesGcm
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import (
     AttemptRecord,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from sidecar.sealing import AesGcm
+from sidecar.disk.sealing import AesGcm
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import to_map, unpacked_vector
 from train.errors import DataError

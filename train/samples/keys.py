@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from sidecar.sealing import AesGcm, cipher_of
+from sidecar.disk.sealing import AesGcm, cipher_of
 from train.errors import DataError
 
 

@@ -19,8 +19,8 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from sidecar.assembly.tierwise import tierwise
 from sidecar.oversight.sameness import Sameness, compare
-from sidecar.tierwise import tierwise
 from train.errors import AskingError, DataError
 from train.samples.asking import CONCURRENCY, Made, Tally, ask_all, done_ids
 from train.samples.dataset import says_same

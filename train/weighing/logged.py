@@ -22,7 +22,7 @@ from router.decision import AnswerView, Task
 from router.policy import QUALITY, Router, RouterConfig
 from router.pricing import Price
 from router.tiers import Ladder, Tier
-from sidecar.sealing import AesGcm
+from sidecar.disk.sealing import AesGcm
 from sidecar.traffic.record import RequestRecord, unpacked_vector
 from train.errors import DataError
 from train.samples.dataset import Heard, is_held_out, label_of, read_heard

@@ -11,8 +11,8 @@ import pytest
 
 from cache.entry import Hit
 from cache.stores.memory import entry_bytes
+from sidecar.accounting.again import Again
 from sidecar.admission.tenants import Caller
-from sidecar.again import Again
 from sidecar.chat import parse
 from sidecar.deadline import Deadline
 from sidecar.front import table
@@ -21,7 +21,7 @@ from sidecar.ledger import Inquiry, Ledger
 from sidecar.options import parse_options
 from sidecar.stopwatch import Stopwatch
 from sidecar.traffic.record import Pattern, RequestRecord
-from tests.sidecar.test_lookup import ENTRY
+from tests.sidecar.caching.test_lookup import ENTRY
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux alone has memfd")
 

@@ -22,7 +22,7 @@ from sidecar.outcome import Attempt, Outcome
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.budget import Budget
 from sidecar.oversight.checks import MAX_BODY_BYTES, MAX_WAITING, Check, Checks, Verdict
-from tests.sidecar.test_lookup import ENTRY, VECTOR
+from tests.sidecar.caching.test_lookup import ENTRY, VECTOR
 
 T = TypeVar("T")
 

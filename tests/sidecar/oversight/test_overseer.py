@@ -30,13 +30,13 @@ from sidecar.oversight.overseer import MAX_SEEN, Overseer
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Target
 from sidecar.traffic.record import FeedbackRecord
+from tests.sidecar.caching.test_lookup import ENTRY, KEYS, PARTITION, PERMIT, VECTOR
 from tests.sidecar.oversight.test_checks import (
     LADDER,
     FakeDispatch,
     FakeEncoder,
     body_of,
 )
-from tests.sidecar.test_lookup import ENTRY, KEYS, PARTITION, PERMIT, VECTOR
 
 PINNED = Decision(entry=0, probabilities=(), reason="pinned")
 KEPT = replace(ENTRY, body=orjson.dumps(body_of("It is 19.")))

@@ -9,9 +9,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from sidecar.disk.sealing import AesGcm
 from sidecar.oversight.reviewing import FILE, Reviewing
 from sidecar.oversight.reviews import Review, ReviewConfig, Reviews, Why
-from sidecar.sealing import AesGcm
 from sidecar.traffic.record import FeedbackRecord
 from sidecar.traffic.redaction import Redaction
 

@@ -26,8 +26,8 @@ from sidecar.providers.errors import UpstreamUnreachable
 from sidecar.stopwatch import Stopwatch
 from sidecar.targets import Target
 from sidecar.traffic.record import Record, ShadowRecord
+from tests.sidecar.caching.test_lookup import KEYS, PERMIT
 from tests.sidecar.oversight.test_checks import FakeDispatch, body_of
-from tests.sidecar.test_lookup import KEYS, PERMIT
 
 LADDER = Ladder(
     [

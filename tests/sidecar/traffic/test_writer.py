@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.disk.sealing import AesGcm
 from sidecar.errors import TrafficError
-from sidecar.sealing import AesGcm
 from sidecar.traffic.reader import log_files, read_folder
 from sidecar.traffic.record import (
     AgainRecord,

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from sidecar.app import Sidecar, data_plane, operator_routes
-from sidecar.assembly import build_lasting
+from sidecar.assembly.lasting import build_lasting
 from sidecar.config import parse_config
 from sidecar.web.health import Readiness
 from sidecar.web.listen import MainLoop

@@ -1,0 +1,428 @@
+"""Sizes in, what the cache's index takes and gives at each of them out: `cache bench`.
+
+Each size has a process of its own, a disk store of its own in a temporary folder, and the parts
+that serve: the disk's reader, `Partitions`, and the `Builder` that lays their indexes. A search is
+compared with every vector of the partition, so that what it misses is counted and not estimated.
+
+The cloud. Vectors of real questions, if a file of them is given (`sidecar encoder embed`), else of
+clusters that are drawn; some of them are held out to be asked. It is grown by turning a vector of
+it toward the difference of two others, by an angle drawn from those between real neighbours: so a
+vector has its nearest where a real one has, and the cloud keeps the directions in which it is wide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.entry import Entry
+from cache.partitions import Partitions
+from cache.stores.cells import CellStore
+from cache.stores.disk import DiskStore
+from cache.stores.memory import MemoryStore
+from cache.stores.reader import DiskReader
+from sidecar.caching.builder import Builder, give_back
+
+T = TypeVar("T")
+Vectors = NDArray[np.float32]
+
+DIM: Final = 384
+ENCODER: Final = "bench"
+HERE: Final = b"p" * 20
+NEAR: Final = 0.75
+"""Chosen: under this similarity next to nothing is served, whatever is found."""
+
+CANDIDATES: Final = 5
+"""As `[cache.semantic] candidates`."""
+
+ASKED: Final = 500
+"""Chosen: questions of each kind; 1,000 in all leave a recall of .99 uncertain by .006."""
+
+EACH: Final = 100
+"""Entries of each where there are many partitions."""
+
+CHANGED: Final = 1_000
+"""Chosen: vectors added and removed to time it."""
+
+IN_MEMORY: Final = 100_000
+"""Chosen: the largest size that is also kept in memory alone, at 3.5 kB each."""
+
+_CHUNK: Final = 20_000
+_MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One size.
+
+    Attributes:
+        entries: In the partition.
+        search_ms: Of the index alone: median and 99th percentile.
+        fetch_ms: The candidates from disk besides: median.
+        recall: Share of questions whose nearest entry is among the candidates.
+        recall_near: Of those whose nearest is at least NEAR.
+        bytes_each: Private memory that an open partition takes for each entry.
+        open_s: From the first search of the cold partition to the first that is answered: where its
+            cells are still to be laid, and where it is known how they lay.
+        added_per_s: One at a time.
+        removed_per_s: One at a time.
+        relaid_s: To lay the index anew, copied from the one at work.
+        swap_ms: Of it, what the owner's thread had no time for anybody else.
+        stall_ms: The longest search meanwhile, and the longest of as many without it.
+        stall_p99_ms: The same at the 99th percentile.
+    """
+
+    entries: int
+    search_ms: tuple[float, float]
+    fetch_ms: float
+    recall: float
+    recall_near: float
+    bytes_each: float
+    open_s: tuple[float, float]
+    added_per_s: float
+    removed_per_s: float
+    relaid_s: float
+    swap_ms: float
+    stall_ms: tuple[float, float]
+    stall_p99_ms: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Many:
+    """Many small partitions.
+
+    Attributes:
+        partitions: How many.
+        entries: In each.
+        start_s: To open the store and its reader.
+        first_ms: The first search in a cold partition: median and 99th percentile.
+        again_ms: The next one there: median.
+        open: Partitions in memory once all were asked for.
+        bytes_each: Private memory for each entry of those.
+    """
+
+    partitions: int
+    entries: int
+    start_s: float
+    first_ms: tuple[float, float]
+    again_ms: float
+    open: int
+    bytes_each: float
+
+
+class _Owner:
+    """A thread that owns the index, and the longest that one work kept it."""
+
+    def __init__(self) -> None:
+        self.thread = ThreadPoolExecutor(1)
+        self.longest_ms = 0.0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, self._timed, work)
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        begun_s = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.longest_ms = max(self.longest_ms, (time.perf_counter() - begun_s) * 1e3)
+
+
+class _Outcomes(list[str]):
+    def built_index(self, outcome: str) -> None:
+        self.append(outcome)
+
+
+def measured(size: int, vectors: Path | None, seed: int) -> dict[str, Any]:
+    """The row of one size, as JSON has it."""
+    with _cloud(size, vectors, seed) as (cloud, asked), _store(cloud) as store:
+        return asdict(asyncio.run(_measured(cloud, asked, store)))
+
+
+def measured_alone(size: int, vectors: Path | None, seed: int) -> float:
+    """Private memory for each entry where memory is all there is, the answer's bytes taken off."""
+    with _cloud(size, vectors, seed) as (cloud, _):
+        gc.collect()
+        before, store, partitions = _private_bytes(), MemoryStore(2**40), Partitions()
+        for number, vector in enumerate(cloud):
+            store.put(_entry(number, np.array(vector), HERE))
+            partitions.add(HERE, number, vector)
+        return (_private_bytes() - before) / size - len(_BODY)
+
+
+def measured_many(count: int, vectors: Path | None, seed: int) -> dict[str, Any]:
+    """What so many partitions of EACH entries take, as JSON has it."""
+    with _cloud(count * EACH, vectors, seed) as (cloud, asked), _store(cloud, EACH) as store:
+        store.close()
+        return asdict(_measured_many(store.path, asked, count))
+
+
+async def _measured(cloud: Vectors, asked: Vectors, store: DiskStore) -> Row:
+    owner, outcomes, size = _Owner(), _Outcomes(), len(cloud)
+    readers = [DiskReader.open(store.path, ENCODER) for _ in range(3)]
+    cells = CellStore.open(store.path.with_name("cells"), ENCODER)
+    build = partial(
+        Builder, owner=owner, reader=readers[1], max_rows=2 * size, hook=outcomes, cells=cells
+    )
+    builder = build()
+    partitions = Partitions(source=readers[0], on_wanted=builder.want)
+    before = _private_bytes()
+    open_s = await _open_s(owner, partitions, asked[0], builder, outcomes)
+    gc.collect()
+    bytes_each = (_private_bytes() - before) / size
+    searched = await owner.run(partial(_searched, partitions, asked))
+    fetched_ms = [_timed_ms(partial(readers[2].entries, found)) for found, _ in searched]
+    recall, recall_near = _recall(cloud, asked, [found for found, _ in searched])
+    fresh = _turned(cloud[:_CHUNK], CHANGED, np.array([0.9]), np.random.default_rng(5))
+    added, removed = await owner.run(partial(_changed, partitions, fresh, size))
+    calm = await _stall(owner, partitions, asked, asyncio.sleep(5.0))
+    owner.longest_ms, relay = 0.0, builder.relay(partitions, HERE)
+    begun_s = time.perf_counter()
+    busy = await _stall(owner, partitions, asked, relay)
+    relaid_s = time.perf_counter() - begun_s
+    swap_ms = owner.longest_ms
+    await builder.close()
+    builder = build()
+    partitions = Partitions(source=readers[0], on_wanted=builder.want)
+    again_s = await _open_s(owner, partitions, asked[0], builder, outcomes)
+    await builder.close()
+    cells.close()
+    assert "failed" not in outcomes  # noqa: S101 - no figure of what was not built is any good
+    return Row(
+        entries=size,
+        search_ms=_p50_p99([ms for _, ms in searched]),
+        fetch_ms=_p50_p99(fetched_ms)[0],
+        recall=recall,
+        recall_near=recall_near,
+        bytes_each=bytes_each,
+        open_s=(open_s, again_s),
+        added_per_s=added,
+        removed_per_s=removed,
+        relaid_s=relaid_s,
+        swap_ms=swap_ms,
+        stall_ms=(max(busy), max(calm)),
+        stall_p99_ms=(_p50_p99(busy)[1], _p50_p99(calm)[1]),
+    )
+
+
+async def _open_s(
+    owner: _Owner,
+    partitions: Partitions,
+    vector: Vectors,
+    builder: Builder,
+    outcomes: _Outcomes,
+) -> float:
+    """How long a cold partition keeps its first caller waiting."""
+    begun_s = time.perf_counter()
+    builder.start(partitions)
+    while not (await owner.run(partial(_search, partitions, vector)) or "failed" in outcomes):  # noqa: ASYNC110 - callers ask again and again
+        await asyncio.sleep(0.01)
+    return time.perf_counter() - begun_s
+
+
+def _measured_many(path: Path, asked: Vectors, count: int) -> Many:
+    begun_s = time.perf_counter()
+    store = DiskStore.open(path, ENCODER)
+    reader = DiskReader.open(path, ENCODER)
+    start_s = time.perf_counter() - begun_s
+    partitions = Partitions(source=reader, max_bytes=1024 * _MIB)
+    before = _private_bytes()
+    names = [_name(number) for number in range(count)]
+    search = partial(_search, partitions)
+    first = [_timed_ms(partial(search, asked[i % len(asked)], n)) for i, n in enumerate(names)]
+    again = [_timed_ms(partial(search, asked[0], n)) for n in names[-100:]]
+    gc.collect()
+    told = Many(
+        partitions=count,
+        entries=EACH,
+        start_s=start_s,
+        first_ms=_p50_p99(first),
+        again_ms=_p50_p99(again)[0],
+        open=len(partitions),
+        bytes_each=(_private_bytes() - before) / max(1, partitions.rows),
+    )
+    reader.close()
+    store.close()
+    return told
+
+
+def _search(partitions: Partitions, vector: Vectors, name: bytes = HERE) -> list[int]:
+    """The candidates; none while the partition is being read."""
+    index = partitions.find(name, len(vector))
+    if index is None or not index.is_open:
+        return []
+    return [one.entry_id for one in index.nearest(vector, CANDIDATES)]
+
+
+def _searched(partitions: Partitions, asked: Vectors) -> list[tuple[list[int], float]]:
+    """The candidates of each question, and how long they took in milliseconds."""
+    told = []
+    for vector in asked:
+        begun_s = time.perf_counter()
+        found = _search(partitions, vector)
+        told.append((found, (time.perf_counter() - begun_s) * 1e3))
+    return told
+
+
+def _changed(partitions: Partitions, fresh: Vectors, size: int) -> tuple[float, float]:
+    """Vectors added and removed a second."""
+    begun_s = time.perf_counter()
+    for number, vector in enumerate(fresh, start=size):
+        partitions.add(HERE, number, vector)
+    added_s = time.perf_counter() - begun_s
+    for number in range(size, size + len(fresh)):
+        partitions.remove(HERE, number)
+    removed_s = time.perf_counter() - begun_s - added_s
+    return len(fresh) / added_s, len(fresh) / removed_s
+
+
+async def _stall(owner: _Owner, partitions: Partitions, asked: Vectors, until: Any) -> list[float]:
+    """How long searches took, queue and all, one after the other until `until` is over."""
+    over, spent_ms, number = asyncio.ensure_future(until), [], 0
+    while not over.done():
+        begun_s = time.perf_counter()
+        await owner.run(partial(_search, partitions, asked[number % len(asked)]))
+        spent_ms.append((time.perf_counter() - begun_s) * 1e3)
+        number += 1
+        await asyncio.sleep(0.001)
+    await over
+    return spent_ms
+
+
+def _recall(cloud: Vectors, asked: Vectors, found: list[list[int]]) -> tuple[float, float]:
+    """Over all questions, and over those that have a near one; the candidates are compared whole.
+
+    Of two entries that are equally near either will do.
+    """
+    best = np.full(len(asked), -1.0)
+    for start in range(0, len(cloud), _CHUNK):
+        best = np.maximum(best, (asked @ cloud[start : start + _CHUNK].T).max(axis=1))
+    got = [
+        float((cloud[ids] @ v).max()) if ids else -1.0 for ids, v in zip(found, asked, strict=True)
+    ]
+    is_hit = np.array(got) >= best - 1e-6
+    is_near = best >= NEAR
+    return float(is_hit.mean()), float(is_hit[is_near].mean()) if is_near.any() else float("nan")
+
+
+_BODY: Final = b'{"choices": [{"message": {"content": "' + b"x" * 350 + b'"}}]}'
+
+
+def _entry(number: int, vector: Vectors, partition: bytes) -> Entry:
+    return Entry(
+        entry_id=number,
+        fingerprint=number.to_bytes(20, "big"),
+        partition=partition,
+        question=f"How is question {number} answered?",
+        vector=vector,
+        body=bytes(bytearray(_BODY)),
+        tier="small",
+        model="m",
+        tokens_in=20,
+        tokens_out=80,
+        cost_usd=Decimal("0.0001"),
+        created_at=0.0,
+        expires_at=1e12,
+    )
+
+
+def _name(number: int) -> bytes:
+    return number.to_bytes(20, "big")
+
+
+@contextmanager
+def _store(cloud: Vectors, each: int | None = None) -> Iterator[DiskStore]:
+    """A disk store of the cloud: one partition, or one for each so many."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = DiskStore.open(Path(folder) / "cache.sqlite", ENCODER)
+        for start in range(0, len(cloud), _CHUNK // 10):
+            part = cloud[start : start + _CHUNK // 10]
+            store.write(
+                [
+                    _entry(number, vector, HERE if each is None else _name(number // each))
+                    for number, vector in enumerate(part, start=start)
+                ],
+                [],
+            )
+        yield store
+
+
+@contextmanager
+def _cloud(size: int, vectors: Path | None, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
+    """(size, DIM) in a file, lest it count as memory, and the questions to be asked of it."""
+    dice = np.random.default_rng(seed)
+    real = _clusters(dice) if vectors is None else np.load(vectors, allow_pickle=False)
+    real = real[dice.permutation(len(real))]
+    held, real = real[:ASKED], real[ASKED:]
+    sample = real[:2_000]
+    similar = sample @ real.T  # (2000, n)
+    similar[similar > 1.0 - 1e-6] = -1.0  # itself, and the same text once more
+    cosines = np.minimum(similar.max(axis=1), 0.999)
+    with tempfile.NamedTemporaryFile() as file:
+        cloud = np.memmap(file.name, np.float32, "w+", shape=(size, real.shape[1]))
+        for start in range(0, size, _CHUNK):
+            count = min(_CHUNK, size - start)
+            own = real[start : start + count]
+            more = _turned(real, count - len(own), cosines, dice)
+            cloud[start : start + count] = np.concatenate([own, more])
+        turned = _turned(cloud[: min(size, _CHUNK)], ASKED, cosines, dice)
+        yield cloud, np.concatenate([held, turned])
+
+
+def _turned(
+    vectors: Vectors, count: int, cosines: NDArray[np.floating[Any]], dice: np.random.Generator
+) -> Vectors:
+    """(count, dim): some of `vectors`, each turned toward the difference of two others."""
+    one, two, three = (vectors[dice.integers(len(vectors), size=count)] for _ in range(3))
+    toward = two - three
+    toward -= (toward * one).sum(axis=1, keepdims=True) * one
+    toward /= np.linalg.norm(toward, axis=1, keepdims=True) + 1e-9
+    cosine = dice.choice(cosines, size=count).astype(np.float32)[:, np.newaxis]
+    turned = cosine * one + np.sqrt(1 - cosine**2) * toward
+    made: Vectors = turned / np.linalg.norm(turned, axis=1, keepdims=True)
+    return made.astype(np.float32)
+
+
+def _clusters(dice: np.random.Generator, count: int = 50_000) -> Vectors:
+    """Where no real vectors are given: 2,000 centres, the rest strewn about them."""
+    centres = dice.normal(size=(2_000, DIM)).astype(np.float32) / np.sqrt(DIM)
+    strewn = dice.normal(size=(count, DIM)).astype(np.float32) / np.sqrt(DIM)
+    made = centres[dice.integers(2_000, size=count)] + 0.6 * strewn
+    vectors: Vectors = made / np.linalg.norm(made, axis=1, keepdims=True)
+    return vectors
+
+
+def _private_bytes() -> int:
+    """Memory of this process that is no file's, nor free already."""
+    gc.collect()
+    give_back()
+    try:
+        status = Path("/proc/self/status").read_text("ascii")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024
+
+
+def _timed_ms(work: Callable[[], Any]) -> float:
+    begun_s = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun_s) * 1e3
+
+
+def _p50_p99(values: list[float]) -> tuple[float, float]:
+    low, high = np.percentile(values, [50, 99])
+    return float(low), float(high)
