@@ -29,6 +29,10 @@ CONNECT_S: Final = 5.0
 """Chosen: for all connections of a run; a server that takes none for so long has no room for more,
 and the run goes on with those that it took."""
 
+_ACCEPTED_S: Final = 0.3
+"""Chosen: the kernel says that a connection stands before the server has taken it, which a busy one
+does one by one between its other works; that wait is not the first requests'."""
+
 
 @dataclass(slots=True, eq=False)
 class Flooded:
@@ -196,6 +200,7 @@ async def opened(
     askers = await _connected(url, at_most, flooded, on_free, expects)
     flooded.asked = flooded.failed = 0  # who is not let in has the others' connections
     free = list(askers)
+    await asyncio.sleep(_ACCEPTED_S)
     begun_s, cpu_s = time.perf_counter(), time.process_time()
     for number in range(int(per_second * seconds)):
         due_s = begun_s + number / per_second

@@ -74,6 +74,11 @@ class Bench:
         """The sidecar."""
         return self.contenders[0]
 
+    @property
+    def bare(self) -> Contender:
+        """The bare servers."""
+        return self.contenders[1]
+
     def wants(self, name: str) -> bool:
         """`--only` asks for it, or nothing is left out."""
         only = self.args.only
@@ -127,7 +132,7 @@ async def _measured(args: argparse.Namespace) -> dict[str, Any]:
                 print(f"{route.name}: {tables.progress(found)}", flush=True)
         if bench.wants("busy"):
             rounds, seconds = args.rounds, 4 * args.seconds
-            figures["busy"] = await busy.measured(bench.ours, rounds, seconds)
+            figures["busy"] = await busy.measured(bench.ours, bench.bare, rounds, seconds)
         figures["servers"] = {each.name: each.vitals() for each in contenders}
         return figures
 

@@ -4,17 +4,21 @@ Rule 1: so many connections stand at once; one more hears 503 and is closed. Han
         process's, and the cache's file, the log and every upstream need some too.
 Rule 2: what was sent and is not taken ends the connection after a while (`SEND_S`): a caller who
         asks and never reads would hold his place and his answer for as long as he likes.
-Rule 3: a long answer goes piece by piece, the next one when the last one was taken: so whoever
+Rule 3: so many are taken in one turn of the loop (`TAKEN_AT_ONCE`), lest callers who connect
+        together wait for each other's turns.
+Rule 4: a long answer goes piece by piece, the next one when the last one was taken: so whoever
         reads, however slowly, reads to the end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, cast
 
 import orjson
@@ -32,17 +36,22 @@ PIECE_BYTES: Final = 64 * 1024
 MAX_HANDLES: Final = 65_536
 """Chosen: more than connections to both sides and files of one process ever come to."""
 
+TAKEN_AT_ONCE: Final = 16
+"""Measured: docs/performance.md, "Many who connect at once". libuv takes one connection a turn from
+each listening handle, and a turn beside a busy encoder lasts milliseconds; so there are as many
+handles of the one socket as connections are to be taken. Source: libuv's `uv__server_io`."""
+
 _HEAR_S: Final = 5.0
 """Chosen: how long one beyond the limit may take to ask before it is closed unheard."""
 
 
 class BoundedSite(web.BaseSite):
-    """Listens at an address, or on a socket that listens already; lets in `max_connections`."""
+    """Listens at an address or path, or on a socket that listens already; bounds connections."""
 
     def __init__(
         self,
         runner: web.BaseRunner,
-        at: tuple[str, int] | socket.socket,
+        at: tuple[str, int] | Path | socket.socket,
         max_connections: int,
         make: Callable[[Any], asyncio.BaseProtocol] | None = None,
         send_s: float = SEND_S,
@@ -56,6 +65,7 @@ class BoundedSite(web.BaseSite):
         self._most = max_connections
         self._make = make
         self._send_s = send_s
+        self._beside: list[asyncio.AbstractServer] = []
 
     @property
     def name(self) -> str:
@@ -65,13 +75,34 @@ class BoundedSite(web.BaseSite):
     async def start(self) -> None:
         """Listen; raises OSError."""
         await super().start()
-        create, backlog = asyncio.get_running_loop().create_server, self._backlog
-        if isinstance(self._at, socket.socket):
-            self._server = await create(self._admitted, sock=self._at, backlog=backlog)
-        else:
-            self._server = await create(self._admitted, *self._at, backlog=backlog)
-        for listener in self._server.sockets:
+        server = self._server = await self._listening()
+        for listener in server.sockets:
             _give_up_the_unread(listener, self._send_s)
+            for _ in range(TAKEN_AT_ONCE - 1):
+                again = socket.socket(fileno=os.dup(listener.fileno()))
+                self._beside.append(await self._listening_on(again))
+
+    async def _listening(self) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if isinstance(self._at, socket.socket):
+            return await self._listening_on(self._at)
+        if isinstance(self._at, Path):
+            return await loop.create_unix_server(self._admitted, self._at, backlog=self._backlog)
+        return await loop.create_server(self._admitted, *self._at, backlog=self._backlog)
+
+    async def _listening_on(self, listener: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if listener.family == socket.AF_UNIX:
+            return await loop.create_unix_server(
+                self._admitted, sock=listener, backlog=self._backlog
+            )
+        return await loop.create_server(self._admitted, sock=listener, backlog=self._backlog)
+
+    async def stop(self) -> None:
+        """Take no more."""
+        for server in self._beside:
+            server.close()
+        await super().stop()
 
     def _admitted(self) -> asyncio.BaseProtocol:
         server = self._runner.server
@@ -87,7 +118,7 @@ def _give_up_the_unread(listener: socket.socket, send_s: float) -> None:
     It also ends those that were closed here with bytes on their way, which no timer of ours sees.
     Source: tcp(7), TCP_USER_TIMEOUT. Where there is none, `taken` holds alone.
     """
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
+    if hasattr(socket, "TCP_USER_TIMEOUT") and listener.family != socket.AF_UNIX:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(send_s * 1e3))
 
 

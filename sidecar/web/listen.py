@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from sidecar.errors import ConfigError
-from sidecar.web.connections import SEND_S, BoundedSite
+from sidecar.web.connections import MAX_HANDLES, SEND_S, BoundedSite
 from sidecar.web.quick import Known, quick
 
 T = TypeVar("T")
@@ -212,7 +212,7 @@ class Door:
         return BoundedSite(runner, self._where, self._most, make, self._send_s)
 
     @property
-    def _where(self) -> tuple[str, int] | socket.socket:
+    def _where(self) -> tuple[str, int] | Path | socket.socket:
         return self._host, self._port
 
     @property
@@ -243,11 +243,12 @@ class UnixDoor(Door):
     """
 
     def __init__(self, app: web.Application, path: Path) -> None:
-        super().__init__(app, str(path), 0, max_connections=0)
+        super().__init__(app, str(path), 0, max_connections=MAX_HANDLES)
         self._path = path
 
-    def _site(self, runner: web.AppRunner) -> web.BaseSite:
-        return web.UnixSite(runner, self._path, backlog=1024)
+    @property
+    def _where(self) -> Path:
+        return self._path
 
 
 class SocketDoor(Door):
