@@ -1,14 +1,26 @@
-"""What holds for all tests: no clock for properties, and no app that outlives its test."""
+"""What holds for all tests: no clock that a slow machine beats, no app that outlives its test."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+import pytest
 from aiohttp import web_app
 from hypothesis import settings
+
+from tests.patience import PatientLoop
 
 # These machines are shared: an example that takes 5 ms alone takes 300 in company.
 settings.register_profile("house", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=5_000)
 settings.load_profile("house")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], PatientLoop]]:
+    """One loop for all of them."""
+    return {"patient": PatientLoop}
 
 
 def pytest_runtest_teardown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import subprocess
 import sys
@@ -18,6 +19,10 @@ import aiohttp
 from loadtest.vendors.provider import PRICES_USD_PER_MTOK
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+_PORTS: Final = range(10_000, 32_768)
+"""Chosen: below those that Linux gives to connections, of which one may be in the way by the time
+that the server listens. Source: ip-sysctl.rst of the kernel, `ip_local_port_range`."""
+
 _STOP_S: Final = 15.0
 """Chosen: longer than a drain of idle connections takes; then the process is killed."""
 
@@ -27,11 +32,12 @@ class NotReady(Exception):
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of loopback that nobody has now, and that no connection is given by chance."""
+    while True:
+        port = random.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def python(*words: str) -> list[str]:
@@ -132,7 +138,7 @@ async def vendor(folder: Path, *words: str) -> AsyncIterator[Server]:
     command = python("loadtest", "provider", "--port", str(port), *words)
     url = f"http://127.0.0.1:{port}"
     log = folder / "vendor.log"
-    async with running(await start(command, url, "/stats", ready_s=30.0, log=log)) as server:
+    async with running(await start(command, url, "/stats", ready_s=120.0, log=log)) as server:
         yield server
 
 

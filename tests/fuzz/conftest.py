@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,9 +14,10 @@ from urllib.request import urlopen
 
 import pytest
 
+from loadtest.servers.processes import Server, free_port
 from tests.integration.conftest import BUNDLE, DEMO
 
-START_S = 60.0
+START_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     if not BUNDLE.exists():
         pytest.skip("no encoder bundle in .sidecar/encoder: run `make encoder`")
     folder = tmp_path_factory.mktemp("fuzz")
-    port, admin_port = _free_port(), _free_port()
+    port, admin_port = free_port(), free_port()
     config, log = folder / "sidecar.toml", folder / "sidecar.log"
     head = (
         f"[server]\nport = {port}\nadmin_port = {admin_port}\n\n"
@@ -66,8 +66,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         _wait_until_ready(found, process)
         yield found
     finally:
-        process.terminate()
-        process.wait(30.0)
+        Server(process, found.url).stop()
 
 
 def _wait_until_ready(target: Target, process: subprocess.Popen[bytes]) -> None:
@@ -79,10 +78,3 @@ def _wait_until_ready(target: Target, process: subprocess.Popen[bytes]) -> None:
         except (URLError, ConnectionError):
             time.sleep(0.1)  # another process has no event to wait for
     pytest.fail("the sidecar did not start: " + target.log.read_text("utf-8")[-2_000:])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

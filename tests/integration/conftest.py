@@ -13,16 +13,21 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import TestServer
 
 from sidecar.app import Sidecar, data_plane
 from sidecar.assembly.lasting import Lasting, build_lasting
 from sidecar.config import Config, parse_config
 from sidecar.web.given import Givens
 from sidecar.web.listen import Door
+from tests.integration.vendor import Vendors
+
+PATIENCE_S = 60.0
+"""What is waited for at most where only a fault of ours takes longer."""
 
 DEMO = """
 [cache.lookup]
-budget_s = 30.0 # a slow machine must not turn a hit into a miss
+budget_s = 60.0 # as `unhurried` says, for sidecars in processes of their own
 
 [[upstreams]]
 name = "demo"
@@ -91,6 +96,15 @@ class Running:
         await self.lasting.batcher.run(lambda: None)
 
 
+def unhurried(told: dict[str, Any]) -> dict[str, Any]:
+    """A slow machine must not turn a hit into a miss: threads get the time that they need."""
+    cache = told.setdefault("cache", {})
+    cache.setdefault("lookup", {}).setdefault("budget_s", PATIENCE_S)
+    if "disk" in cache:
+        cache["disk"].setdefault("budget_s", PATIENCE_S)
+    return told
+
+
 async def opened(
     config: Config, sidecar: Sidecar, lasting: Lasting, until: AsyncExitStack
 ) -> tuple[str, Givens]:
@@ -118,7 +132,7 @@ async def start() -> AsyncIterator[Start]:
         async def started(
             text: str = DEMO, extra: str = "", until: AsyncExitStack = stack
         ) -> Running:
-            told = tomllib.loads(extra + text)
+            told = unhurried(tomllib.loads(extra + text))
             # Where a test means to explore it says so; else the dice have no say in what it sees.
             told.setdefault("router", {}).setdefault("exploration", 0.0)
             config = parse_config(told)
@@ -130,3 +144,17 @@ async def start() -> AsyncIterator[Start]:
 
         yield started
         await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def vendors() -> AsyncIterator[Vendors]:
+    """Who fails as the test says; at the end nobody is kept hanging."""
+    yield (told := Vendors())
+    told.gone.set()
+
+
+@pytest.fixture
+async def root(vendors: Vendors) -> AsyncIterator[str]:
+    """Where the vendors are."""
+    async with TestServer(vendors.app()) as server:
+        yield str(server.make_url("")).rstrip("/")

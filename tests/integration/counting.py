@@ -12,6 +12,9 @@ from typing import Any
 WAITS = "wait"
 """In a question: its stream says its first words and waits until the other side hangs up."""
 
+HELD = "held"
+"""In a question: its answer waits until the test says `go`."""
+
 
 class Counting(ThreadingHTTPServer):
     """Attributes: `last` is the number of the answer given last, `left` who hung up on it."""
@@ -23,6 +26,7 @@ class Counting(ThreadingHTTPServer):
         self.last = 0
         self.left = 0
         self.lock = threading.Lock()
+        self.go = threading.Event()
 
     @property
     def tiers(self) -> str:
@@ -50,6 +54,8 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.get("stream") and WAITS in asked["messages"][-1]["content"]:
             self._begin_and_wait(text)
             return
+        if HELD in asked["messages"][-1]["content"]:
+            self.server.go.wait()
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -81,5 +87,6 @@ def counting() -> Iterator[Counting]:
         try:
             yield vendor
         finally:
+            vendor.go.set()
             vendor.shutdown()
             thread.join()

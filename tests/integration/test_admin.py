@@ -25,7 +25,10 @@ from sidecar.web.admin_api import AdminApi
 from sidecar.web.listen import MainLoop, ThreadedDoor
 from sidecar.web.middleware import errors_told
 from sidecar.web.token import OperatorToken
-from tests.integration.conftest import BUNDLE, DEMO, Answer, Running, opened
+from tests.integration.conftest import BUNDLE, DEMO, Answer, Running, opened, unhurried
+from tests.integration.test_upstreams import config as ladder
+from tests.integration.vendor import Vendors
+from tests.patience import until as until_so
 
 TOKEN = "operator-secret"
 SUM, PARAPHRASE = "What is 12 plus 7?", "How much is 12 plus 7?"
@@ -70,7 +73,7 @@ async def operate() -> AsyncIterator[Operate]:
         async def started(
             extra: str = "", until: AsyncExitStack = stack, text: str = DEMO
         ) -> Operated:
-            config = parse_config(tomllib.loads(extra + text))
+            config = parse_config(unhurried(tomllib.loads(extra + text)))
             lasting = await build_lasting(config, until, logger)
             sidecar = Sidecar(config, lasting, lambda: config)
             api = AdminApi(
@@ -238,19 +241,23 @@ async def test_what_was_answered_under_a_prompt_is_found_and_forgotten_by_its_ve
 
 
 @pytest.mark.parametrize("by", ["tag", "tenant", "all"])
-async def test_what_was_on_its_way_is_not_kept(operate: Operate, by: str) -> None:
+async def test_what_was_on_its_way_is_not_kept(
+    operate: Operate, vendors: Vendors, root: str, by: str
+) -> None:
     """Asked before the invalidation, answered after it: served to who asked, kept for nobody.
 
     Who asks after it makes a call of his own, and that answer is kept.
     """
-    sidecar = await operate(text=DEMO.replace("speed = 0.0", "speed = 3.0"))
+    sidecar = await operate(text=ladder(root))
+    vendors.faults |= dict.fromkeys("abc", "hang")
     value = {"tag": "sums", "tenant": "anonymous", "all": None}[by]
     asking = asyncio.ensure_future(sidecar.ask(SUM, {"x-sidecar-tags": "sums"}))
-    while not len(sidecar.lasting.coalesce):
-        await asyncio.sleep(0.001)
+    await until_so(lambda: vendors.calls.total() == 1)
     await sidecar.forget(by, value)
     assert not asking.done()
     later = asyncio.ensure_future(sidecar.ask(SUM, {"x-sidecar-tags": "sums"}))
+    await until_so(lambda: vendors.calls.total() == 2)
+    vendors.gone.set()
     assert (await asking).headers["x-sidecar-cache"] == "miss"
     assert (await later).headers["x-sidecar-cache"] == "miss"
     (kept,) = sidecar.lasting.store

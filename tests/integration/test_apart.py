@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from cache.standing import State
-from tests.integration.conftest import Running, Start
+from tests.integration.conftest import PATIENCE_S, Running, Start
 from tests.integration.test_learning import (
     ALL_CHECKED,
     FIRST,
@@ -63,7 +63,7 @@ class SlowVendor(FakeVendor):
         self._inside += 1
         if self._inside == self._wanted:
             self._came.set()
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(PATIENCE_S):
             await self._came.wait()
         return await super().answer(request)
 

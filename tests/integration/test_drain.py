@@ -25,10 +25,7 @@ from loadtest.servers.processes import (
 )
 from tests.integration.conftest import BUNDLE
 
-pytestmark = [
-    pytest.mark.skipif(not BUNDLE.exists(), reason="no encoder bundle: run `make encoder`"),
-    pytest.mark.timeout(240),
-]
+pytestmark = pytest.mark.skipif(not BUNDLE.exists(), reason="no encoder bundle: run `make encoder`")
 
 CALLERS = 12
 PLACES = 3

@@ -10,7 +10,6 @@ from loadtest.resilience import faults
 from tests.integration.conftest import BUNDLE
 
 
-@pytest.mark.timeout(240)
 async def test_no_fault_loses_an_answer_or_keeps_half_of_one() -> None:
     """A stream that breaks, an index that throws, a full disk, callers who leave: each got over."""
     if not BUNDLE.exists():

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from sidecar.front.reply import KEY_HEADER
+from tests.integration.counting import HELD, counting
 from tests.integration.fronts import (
     EACH,
     MARKS,
@@ -50,7 +52,7 @@ def test_an_answer_kept_for_one_front_is_a_hit_at_the_other(shared: Site) -> Non
     assert len({json.loads(answer.body)["id"] for answer in answers}) == EACH
     until(lambda: shared.count(hits) >= before + EACH)
     assert shared.count(hits) <= before + EACH + 3
-    assert served(shared) >= given + EACH
+    until(lambda: served(shared) >= given + EACH)
 
 
 def test_a_stream_of_a_kept_answer_is_what_the_owner_would_send(shared: Site) -> None:
@@ -203,8 +205,11 @@ def test_rates_are_not_multiplied_and_a_reload_reaches_every_front(tmp_path: Pat
     """Five a minute are five, hits included; a key that is taken back opens nothing."""
     few, many = {"authorization": "Bearer few-key"}, {"authorization": "Bearer many-key"}
     with site(tmp_path, LIMITED) as running:
+        begun_s = time.monotonic()
         statuses = Counter(running.ask("What is 4 plus 4?", few).status for _ in range(EACH))
-        assert statuses == {200: 5, 429: EACH - 5}
+        given_back = int((time.monotonic() - begun_s) * 5 / 60)  # to who is slow
+        assert set(statuses) <= {200, 429}
+        assert 5 <= statuses[200] <= 5 + given_back
         warm(running, "What is 4 plus 5?", many)
         told = running.config.read_text()
         running.config.write_text(told.replace("many-key", "other-key"))
@@ -215,31 +220,35 @@ def test_rates_are_not_multiplied_and_a_reload_reaches_every_front(tmp_path: Pat
 
 def test_sigterm_lets_what_is_begun_end(tmp_path: Path) -> None:
     """A request that is under way is answered, the port is closed, all processes end."""
-    slow = 'speed = 0.0\n\n[[tiers]]\nname = "small"'
-    with site(tmp_path) as running:
-        text = running.config.read_text()
-        assert slow in text
-        running.config.write_text(text.replace("speed = 0.0", "speed = 3.0"))
-        running.operate("POST", "/admin/config/reload")
+    with counting() as vendor, site(tmp_path, tiers=vendor.tiers) as running:
         fronts = running.fronts()
         connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE_S)
         with contextlib.closing(connection):
-            body = {"model": "small", "messages": [{"role": "user", "content": "What is 1 + 2?"}]}
+            body = {"model": "small", "messages": [{"role": "user", "content": f"{HELD} on"}]}
             connection.request(
                 "POST",
                 "/v1/chat/completions",
                 json.dumps(body),
                 {"content-type": "application/json"},
             )
-            until(lambda: running.count("sidecar_in_flight") > 0)
+            until(lambda: vendor.last == 1)
             running.process.terminate()
+            until(lambda: _refuses(running.port))
+            vendor.go.set()
             response = connection.getresponse()
             assert response.status == 200
             assert json.loads(response.read())["object"] == "chat.completion"
         assert running.process.wait(PATIENCE_S) == 0
         until(lambda: not any(Path(f"/proc/{front}").exists() for front in fronts))
-        with pytest.raises(OSError, match="refused"):
-            socket.create_connection(("127.0.0.1", running.port)).close()
+        assert _refuses(running.port)
+
+
+def _refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_no_front_outlives_its_owner(tmp_path: Path) -> None:

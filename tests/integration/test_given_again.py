@@ -18,6 +18,7 @@ from sidecar.overrides.override import Override
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import RequestRecord
 from tests.integration.conftest import Running
+from tests.patience import until
 
 Start = Callable[..., Awaitable[Running]]
 
@@ -78,9 +79,9 @@ async def connect() -> AsyncIterator[Connect]:
 
 async def warm(wire: Wire, raw: bytes) -> tuple[dict[str, str], bytes]:
     """An exact hit that was asked for the long way: the next one is given again."""
-    await wire.ask(raw)
-    await asyncio.sleep(0.05)
-    return await wire.ask(raw)
+    while (told := await wire.ask(raw))[0]["x-sidecar-cache"] != "hit-exact":
+        await asyncio.sleep(0)
+    return told
 
 
 def new_each_time(told: dict[str, str]) -> dict[str, str]:
@@ -134,7 +135,7 @@ async def test_a_long_answer_goes_the_long_way_each_time(
     wire = await connect(running)
     for cache in ("miss", "hit-exact", "hit-exact"):
         headers, heard = await wire.ask(request(body))
-        await asyncio.sleep(0.05)
+        await until(lambda: len(running.lasting.store) == 1)
         assert headers["x-sidecar-cache"] == cache
         assert heard.count(b"word") == LONG.count("word")
     assert len(running.givens) == 0
@@ -175,9 +176,12 @@ async def test_each_is_counted_logged_and_open_to_feedback(
     told = running.lasting.metrics.exposition().decode()
     labels = 'cache="hit-exact",status="200",stream="false",tier="small"'
     assert f"sidecar_requests_total{{{labels}}} 4.0" in told
-    await asyncio.sleep(0.3)
-    records = {r.request_id: r for r in read_folder(tmp_path) if isinstance(r, RequestRecord)}
-    again = [records[each] for each in ids]
+
+    def records() -> dict[str, RequestRecord]:
+        return {r.request_id: r for r in read_folder(tmp_path) if isinstance(r, RequestRecord)}
+
+    await until(lambda: records().keys() >= set(ids))  # the log's own thread writes
+    again = [records()[each] for each in ids]
     assert {(r.cache, r.question, r.served_tier) for r in again} == {
         ("hit-exact", "What is 3 + 4?", "small")
     }

@@ -14,6 +14,7 @@ from router.artifact import Artifact
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.onnx import OnnxEncoder
 from tests.integration.conftest import Running, Start
+from tests.patience import until
 from train.__main__ import main
 from train.fitting.fit import with_table
 from train.fitting.known import known_arrays
@@ -126,7 +127,7 @@ async def until_over(sidecar: Running) -> int:
     return asked
 
 
-@pytest.mark.timeout(600)  # fits and asks for half a minute alone, and for more in company
+@pytest.mark.timeout(1_800)  # fits and asks for half a minute alone, and for more in company
 async def test_a_poor_router_learns_from_its_log(
     start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,9 +140,8 @@ async def test_a_poor_router_learns_from_its_log(
     before = await right(sidecar, TAUGHT)
     await sidecar.lasting.shadows.settled()
     log = tmp_path / "traffic"
-    async with asyncio.timeout(20):  # a bound on the test: the log's own thread writes
-        while len(read_traffic(log, sidecar.lasting.encoder_id)) < len(TAUGHT):
-            await asyncio.sleep(0.05)
+    # The log's own thread writes.
+    await until(lambda: len(read_traffic(log, sidecar.lasting.encoder_id)) >= len(TAUGHT))
     common = ["--work", str(tmp_path / "work"), "--json"]
     fit = ["fit", "--traffic", str(log), "--parent", str(first), "--out", str(tmp_path / "next")]
     assert main([*fit, *common]) == 0

@@ -24,7 +24,10 @@ from sidecar.web.listen import MainLoop
 from sidecar.web.middleware import errors_told
 from sidecar.web.overrides_api import OverridesApi
 from sidecar.web.token import OperatorToken
-from tests.integration.conftest import BUNDLE, DEMO, Answer, Running, opened
+from tests.integration.conftest import BUNDLE, DEMO, Answer, Running, opened, unhurried
+from tests.integration.test_upstreams import config as ladder
+from tests.integration.vendor import Vendors
+from tests.patience import until as until_so
 
 TOKEN = "operator-secret"
 SUM, PARAPHRASE, OTHER = "What is 12 plus 7?", "How much is 12 plus 7?", "What is 40 plus 5?"
@@ -46,7 +49,7 @@ class Switched(Running):
             return Answer(response.status, {}, await response.json())
 
     async def switch(self, switch: str, **fields: Any) -> Answer:
-        told = {"switch": switch, "expires_in_s": 60, "reason": "a test", **fields}
+        told = {"switch": switch, "expires_in_s": 600, "reason": "a test", **fields}
         answer = await self.operate("POST", told)
         assert answer.status == 200, answer.body
         return answer
@@ -65,7 +68,7 @@ async def operate() -> AsyncIterator[Operate]:
         async def started(
             extra: str = "", until: AsyncExitStack = stack, text: str = DEMO
         ) -> Switched:
-            config = parse_config(tomllib.loads(extra + text))
+            config = parse_config(unhurried(tomllib.loads(extra + text)))
             lasting = await build_lasting(config, until, logger)
             sidecar = Sidecar(config, lasting, lambda: config)
             operator_plane = web.Application(middlewares=[errors_told(logger)])
@@ -100,7 +103,7 @@ async def test_what_is_set_is_listed_counted_and_shown(operate: Operate) -> None
     assert told["set"]["reason"] == "wrong hits"
     (listed,) = (await sidecar.operate("GET")).body["overrides"]
     assert (listed["switch"], listed["reason"]) == ("semantic-off", "wrong hits")
-    assert 0 < listed["expires_in_s"] <= 60
+    assert 0 < listed["expires_in_s"] <= 600
     exposed = sidecar.lasting.metrics.exposition()
     assert b'sidecar_override_active{switch="semantic-off"} 1.0' in exposed
     assert b'sidecar_override_active{switch="read-only"} 0.0' in exposed
@@ -235,15 +238,20 @@ async def test_switches_outlive_a_restart(operate: Operate, tmp_path: Path) -> N
     assert (await again.ask(SUM)).headers["x-sidecar-cache"] == "bypass"
 
 
-async def test_an_answer_on_its_way_is_not_kept_nor_shared_past_a_switch(operate: Operate) -> None:
+async def test_an_answer_on_its_way_is_not_kept_nor_shared_past_a_switch(
+    operate: Operate, vendors: Vendors, root: str
+) -> None:
     """Asked before `cache-off`, answered after it; who asks after a block joins no old flight."""
-    sidecar = await operate(text=DEMO.replace("speed = 0.0", "speed = 3.0"))
+    sidecar = await operate(text=ladder(root))
+    vendors.faults |= dict.fromkeys("abc", "hang")
     asking = asyncio.ensure_future(sidecar.ask(SUM))
-    while not len(sidecar.lasting.coalesce):
-        await asyncio.sleep(0.001)
+    await until_so(lambda: vendors.calls.total() == 1)
     await sidecar.switch("block-model", value="small")
     later = asyncio.ensure_future(sidecar.ask(SUM))
+    await until_so(lambda: vendors.calls.total() == 2)
     await sidecar.switch("cache-off")
+    assert not asking.done()
+    vendors.gone.set()
     assert (await asking).status == 200
     assert (await later).headers["x-sidecar-tier"] != "small"
     assert len(sidecar.lasting.store) == 0

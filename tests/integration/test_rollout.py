@@ -6,7 +6,6 @@ whether the answer served holds the right one.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -21,6 +20,7 @@ from sidecar.providers.demo_questions import understand
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import FeedbackRecord, RequestRecord, ShadowRecord
 from tests.integration.conftest import DEMO, Answer, Running, Start
+from tests.patience import until as until_so
 from tests.router.test_registry import variant
 from train.__main__ import main
 
@@ -184,9 +184,7 @@ async def test_rollback_takes_hold_without_a_restart(
     assert (await ask(sidecar, 1)).headers["x-sidecar-router"] == new
     assert main(["rollback", "--registry", str(registry.folder), "--reason", "a test"]) == 0
     assert "is taken back" in capsys.readouterr().out
-    async with asyncio.timeout(20):  # a bound on the test, not on the product
-        while rollout.state.serving != shipped:
-            await asyncio.sleep(0.05)
+    await until_so(lambda: rollout.state.serving == shipped)
     assert (await ask(sidecar, 2)).headers["x-sidecar-router"] == shipped
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import TestServer
 
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import RequestRecord
@@ -17,18 +15,6 @@ from tests.integration.vendor import Vendors
 FRESH = {"cache-control": "no-cache, no-store", "x-sidecar-debug": "1"}
 KEY = {"authorization": "Bearer k-private"}
 QUESTIONS = [f"What is {n} plus 7?" for n in range(3)]
-
-
-@pytest.fixture
-async def vendors() -> AsyncIterator[Vendors]:
-    yield (told := Vendors())
-    told.gone.set()
-
-
-@pytest.fixture
-async def root(vendors: Vendors) -> AsyncIterator[str]:
-    async with TestServer(vendors.app()) as server:
-        yield str(server.make_url("")).rstrip("/")
 
 
 TENANTS = """

@@ -17,7 +17,6 @@ LATE_THREADS = 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.timeout(180)
 async def test_churn_leaves_nothing_behind() -> None:
     """Handles, tasks and threads go back to where they were, and memory stays bounded."""
     if not BUNDLE.exists():

@@ -21,7 +21,6 @@ GROUPS = [
 ]
 
 
-@pytest.mark.timeout(180)
 async def test_the_sidecar_stands_beside_its_rivals(tmp_path: Path) -> None:
     """It serves other wordings and no look-alike; its estimate and a rival's errors are told."""
     if not BUNDLE.exists():

@@ -63,7 +63,8 @@ async def test_a_late_request_counts_from_when_it_was_due(serve: Serve) -> None:
     url = await serve(WHOLE, wait_s=0.02)
     flooded = await opened(url, itertools.repeat(b"x"), per_second=200, seconds=0.1, at_most=1)
     assert len(flooded.latencies_s) == 20
-    assert max(flooded.latencies_s) > 5 * min(flooded.latencies_s)
+    # The last was due after 0.095 s and had its turn after twenty times 0.02 s, or later.
+    assert max(flooded.latencies_s) > 0.3
 
 
 async def test_a_server_that_is_not_there_is_no_end_of_the_run() -> None:

@@ -25,7 +25,7 @@ async def base_url() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with session(timeout_s=10.0) as opened:
+    async with session() as opened:
         yield opened
 
 

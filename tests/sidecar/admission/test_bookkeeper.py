@@ -126,41 +126,54 @@ async def test_what_could_not_be_written_is_tried_again(tmp_path: Path) -> None:
     await keeper.close()
 
 
+TICKS = 10
 _SPENDER = """
-import asyncio, logging, sys, time
+import asyncio, logging, sys
 from decimal import Decimal
 from pathlib import Path
-from sidecar.admission.bookkeeper import Bookkeeper
+from sidecar.admission.bookkeeper import INTERVAL_S, Bookkeeper
 from tests.sidecar.admission.fakes import FakeMeter, admission, tenant
+
+TICKS = int(sys.argv[2])
 
 async def main():
     door = admission(tenant("shop", budget_usd=1000))
-    keeper = Bookkeeper(
+
+    def say(word):
+        print(word, door.purses.peek(("shop", None, None)).committed, flush=True)
+
+    class Told(Bookkeeper):
+        async def written(self, store):
+            say("begins")
+            await super().written(store)
+            say("ends")
+
+    keeper = Told(
         purses=door.purses, rates=door.rates, hook=FakeMeter(), logger=logging.getLogger("t")
     )
     await keeper.start(Path(sys.argv[1]))
     for number in range(10**6):
         door.purses.settle(door.purses.reserve("shop", "", [Decimal(1)]), Decimal(1))
         door.purses.reserve("shop", "", [Decimal(1)])
-        await asyncio.sleep(0.05)
-        print(time.monotonic(), door.purses.peek(("shop", None, None)).committed, flush=True)
+        say("spent")
+        await asyncio.sleep(INTERVAL_S / TICKS)
 
 asyncio.run(main())
 """
 
 
 def test_a_kill_loses_no_more_than_the_last_interval(tmp_path: Path) -> None:
-    """What was spent or reserved longer ago than that is still there."""
+    """What was committed when the last write began is there, and one begins at each interval."""
     path = tmp_path / "a.sqlite"
     root = Path(__file__).parents[3]
     spender = subprocess.Popen(  # noqa: S603 - our own words
-        [sys.executable, "-c", _SPENDER, str(path)],
+        [sys.executable, "-c", _SPENDER, str(path), str(TICKS)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
     )
     assert spender.stdout is not None
-    told = [spender.stdout.readline().split() for _ in range(40)]
+    told = [spender.stdout.readline().split() for _ in range(4 * TICKS)]
     spender.send_signal(signal.SIGKILL)
     spender.wait()
     told += [line.split() for line in spender.stdout.readlines() if line.endswith("\n")]
@@ -168,8 +181,9 @@ def test_a_kill_loses_no_more_than_the_last_interval(tmp_path: Path) -> None:
     store = AdmissionStore.open(path)
     kept = {each.committed_usd for each in store.load()[0] if each.day is None}
     store.close()
-    # Twice the interval before its last word: a slow disk's turn is not mistaken for a loss.
-    before_s = float(told[-1][0]) - 1.0
-    owed = [Decimal(committed) for at_s, committed in told if float(at_s) <= before_s]
-    assert owed
-    assert max(kept) >= owed[-1]
+    begun = [Decimal(committed) for word, committed in told if word == "begins"]
+    ends = [place for place, (word, _) in enumerate(told) if word == "ends"]
+    assert max(kept) >= begun[len(ends) - 1]
+    # By the process's own clock: a machine that stands still is not mistaken for a loss.
+    between = [[word for word, _ in told[end + 1 :]] for end in ends[:-1]]
+    assert max(words.index("begins") for words in between) <= TICKS + 1

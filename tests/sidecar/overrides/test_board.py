@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from sidecar.overrides.board import FILE, Board
 from sidecar.overrides.override import Override, Switch
+from tests.patience import until
 
 LOGGER = logging.getLogger("test")
 
@@ -88,12 +88,9 @@ async def test_the_end_comes_without_a_request(
     board = await opened(tmp_path / FILE)
     await board.set(override(clock, "cache-off", lasts_s=0.001))
     clock.now_at += 1.0
-    for _ in range(1000):
-        if "override expired" in caplog.text and b"cache-off" not in _content(tmp_path / FILE):
-            break
-        await asyncio.sleep(0.001)
-    assert "override expired" in caplog.text
-    assert b"cache-off" not in _content(tmp_path / FILE)
+    await until(lambda: "override expired" in caplog.text)
+    await until(lambda: b"cache-off" not in _content(tmp_path / FILE))
+    assert board.held == ()
 
 
 def _content(path: Path) -> bytes:
