@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from sidecar.deadline import Deadline
+
 LEAST_S: Final = 0.001
 """How much a round of the loop counts at most in which there was something to do.
 
@@ -50,6 +52,21 @@ class PatientLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """See asyncio.AbstractEventLoop."""
         return self._waits.now_s
+
+
+class PatientDeadline(Deadline):
+    """One by the running loop's clock: short, and still ahead however late it is looked at."""
+
+    __slots__ = ()
+
+    @classmethod
+    def after_s(cls, seconds: float) -> Deadline:
+        """See Deadline."""
+        return cls(asyncio.get_running_loop().time() + seconds)
+
+    def remaining_s(self) -> float:
+        """See Deadline."""
+        return max(0.0, self.at_s - asyncio.get_running_loop().time())
 
 
 async def until(is_so: Callable[[], bool]) -> None:

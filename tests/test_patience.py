@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.patience import PatientLoop
+from tests.patience import PatientDeadline, PatientLoop
 
 
 async def rounds(count: int) -> None:
@@ -58,3 +58,12 @@ async def test_who_polls_does_not_stop_the_clock() -> None:
     while not is_due.is_set():
         await asyncio.sleep(0)
     assert is_due.is_set()
+
+
+async def test_a_deadline_by_it_is_ahead_however_late_it_is_looked_at() -> None:
+    """Or what a test asks of the last ten milliseconds would be asked of none."""
+    deadline = PatientDeadline.after_s(0.05)
+    time.sleep(0.1)  # noqa: ASYNC251 - as above
+    assert deadline.remaining_s() == pytest.approx(0.05, abs=0.01)
+    await asyncio.sleep(0.05)
+    assert deadline.remaining_s() < 0.001

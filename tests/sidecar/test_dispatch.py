@@ -23,6 +23,7 @@ from sidecar.providers.errors import (
 )
 from sidecar.replicas.fleet import Fleet
 from sidecar.replicas.replicas import Replicas
+from tests.patience import PatientDeadline
 from tests.sidecar.replicas.fakes import FakeClock, FakeMeter, FakeUpstream, manner
 
 LADDER = Ladder(
@@ -195,7 +196,7 @@ async def test_an_upstream_that_hangs_is_left_at_the_deadline() -> None:
         body=job().body,
         task=job(allowed=(0,)).task,
         decision=job().decision,
-        deadline=Deadline.after_s(0.01),
+        deadline=PatientDeadline.after_s(0.01),
         headers={},
         upstreams=None,
     )

@@ -166,18 +166,13 @@ def test_a_kill_loses_no_more_than_the_last_interval(tmp_path: Path) -> None:
     """What was committed when the last write began is there, and one begins at each interval."""
     path = tmp_path / "a.sqlite"
     root = Path(__file__).parents[3]
-    spender = subprocess.Popen(  # noqa: S603 - our own words
-        [sys.executable, "-c", _SPENDER, str(path), str(TICKS)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    assert spender.stdout is not None
-    told = [spender.stdout.readline().split() for _ in range(4 * TICKS)]
-    spender.send_signal(signal.SIGKILL)
-    spender.wait()
-    told += [line.split() for line in spender.stdout.readlines() if line.endswith("\n")]
-    spender.stdout.close()
+    command = [sys.executable, "-c", _SPENDER, str(path), str(TICKS)]
+    told_where = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=told_where) as spender:  # noqa: S603 - our own words
+        assert spender.stdout is not None
+        told = [spender.stdout.readline().split() for _ in range(4 * TICKS)]
+        spender.send_signal(signal.SIGKILL)
+        told += [line.split() for line in spender.stdout.readlines() if line.endswith("\n")]
     store = AdmissionStore.open(path)
     kept = {each.committed_usd for each in store.load()[0] if each.day is None}
     store.close()

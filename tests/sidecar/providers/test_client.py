@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from sidecar.deadline import Deadline
 from sidecar.errors import UpstreamGarbled
 from sidecar.providers.client import EndpointConfig, HttpUpstream, TimeoutsConfig
 from sidecar.providers.errors import (
@@ -26,6 +25,7 @@ from sidecar.providers.errors import (
 )
 from sidecar.providers.pool import Pools
 from sidecar.providers.wire import Call
+from tests.patience import PatientDeadline
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY = {"id": "x", "choices": [{"index": 0, "message": {"content": "4"}, "finish_reason": "stop"}]}
@@ -73,7 +73,7 @@ def upstream(server: BaseTestServer, pools: Pools, **fields: Any) -> HttpUpstrea
 
 def call(**fields: Any) -> Call:
     body = {"model": "m", "messages": [{"role": "user", "content": "2+2?"}], "odd": [1]}
-    return Call(body=body, tier="small", deadline=Deadline.after_s(30.0), **fields)
+    return Call(body=body, tier="small", deadline=PatientDeadline.after_s(30.0), **fields)
 
 
 async def test_every_field_goes_and_every_field_comes_back(

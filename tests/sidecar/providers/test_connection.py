@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from sidecar.deadline import Deadline
 from sidecar.errors import ProviderError, UpstreamGarbled
 from sidecar.providers.client import EndpointConfig, HttpUpstream, TimeoutsConfig
 from sidecar.providers.connection import MAX_HEAD_BYTES
 from sidecar.providers.errors import UpstreamTooSlow, UpstreamUnreachable
 from sidecar.providers.pool import Pools
 from sidecar.providers.wire import Call, Completion
+from tests.patience import PatientDeadline
 from tests.sidecar.providers.raw import raw, until
 
 BODY = b'{"choices":[{"index":0,"message":{"content":"4"},"finish_reason":"stop"}]}'
@@ -40,7 +40,7 @@ def upstream(url: str, pools: Pools, **fields: Any) -> HttpUpstream:
 
 def call(budget_s: float = 30.0, **fields: Any) -> Call:
     body = {"model": "m", "messages": [{"role": "user", "content": "2+2?"}]}
-    return Call(body=body, tier="small", deadline=Deadline.after_s(budget_s), **fields)
+    return Call(body=body, tier="small", deadline=PatientDeadline.after_s(budget_s), **fields)
 
 
 async def streamed(asked: HttpUpstream) -> list[bytes]:

@@ -12,7 +12,6 @@ import orjson
 
 from router.pricing import Price
 from sidecar import answer
-from sidecar.deadline import Deadline
 from sidecar.errors import ProviderError
 from sidecar.providers.breaker import BreakerConfig
 from sidecar.providers.errors import UpstreamTooSlow, UpstreamUnreachable
@@ -22,6 +21,7 @@ from sidecar.replicas.drill import Drill
 from sidecar.replicas.fleet import Fleet, Identity, Manner, Replica
 from sidecar.replicas.relay import Publish
 from sidecar.replicas.replicas import Replicas
+from tests.patience import PatientDeadline
 
 PRICE = Price(in_usd_per_mtok=Decimal(2), out_usd_per_mtok=Decimal(1))
 TOKENS_IN = 500_000
@@ -136,7 +136,7 @@ class Bench:
 def errand(
     *, publish: Publish | None = None, budget_s: float = 60.0, drill: Drill | None = None
 ) -> Errand:
-    call = Call(body={"model": "m"}, tier="small", deadline=Deadline.after_s(budget_s))
+    call = Call(body={"model": "m"}, tier="small", deadline=PatientDeadline.after_s(budget_s))
     return Errand(
         call=call,
         place=0,
