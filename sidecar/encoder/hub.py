@@ -46,6 +46,7 @@ class HubSource:
         tokenizer: Its `tokenizer.json`.
         endpoint: The hub; None means the library's own, or `HF_ENDPOINT`.
         identity: What the bundle made of it is.
+        budget_s: Within which the hub has to say what it has of a file.
     """
 
     repo: str
@@ -54,6 +55,7 @@ class HubSource:
     tokenizer: HubFile
     endpoint: str | None = None
     identity: Identity = field(default_factory=Identity)
+    budget_s: float = CONNECT_BUDGET_S
 
 
 MINILM: Final = HubSource(
@@ -110,7 +112,7 @@ def _download(source: HubSource, file: HubFile, folder: Path) -> Path:
             source.repo, file.path, revision=source.revision, endpoint=source.endpoint
         )
         # Asked first because it does not try again: `hf_hub_download` would, for 23 seconds.
-        told = hub.get_hf_file_metadata(url, timeout=CONNECT_BUDGET_S, endpoint=source.endpoint)
+        told = hub.get_hf_file_metadata(url, timeout=source.budget_s, endpoint=source.endpoint)
         _check_size(name, told.size, file.size_bytes)
         path = Path(
             hub.hf_hub_download(
@@ -119,7 +121,7 @@ def _download(source: HubSource, file: HubFile, folder: Path) -> Path:
                 revision=source.revision,
                 local_dir=folder,
                 endpoint=source.endpoint,
-                etag_timeout=CONNECT_BUDGET_S,
+                etag_timeout=source.budget_s,
             )
         )
     except EncoderError:

@@ -232,7 +232,7 @@ async def test_a_write_that_is_cancelled_is_written_all_the_same(tmp_path: Path)
     """Closing while the disk's thread is busy loses nothing."""
     made, go = Kept(tmp_path), threading.Event()
     keeper = await made.start()
-    busy = made.thread.submit(go.wait)
+    busy = made.thread.submit(go.wait, 60.0)
     keeper.keep(named(1))
     writing = asyncio.ensure_future(keeper.invalidate(Selector("tag", "none")))
     await asyncio.sleep(0)

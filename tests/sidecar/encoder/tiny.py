@@ -121,6 +121,7 @@ def hub_source(folder: Path, endpoint: str | None = None) -> HubSource:
         identity=Identity(
             model="tiny", weights_sha256="", tokenizer_sha256=tokenizer.sha256, dim=DIM
         ),
+        budget_s=60.0,  # a stand-in on a slow machine is no hub that cannot be reached
     )
 
 
