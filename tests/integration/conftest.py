@@ -22,7 +22,7 @@ from sidecar.web.given import Givens
 from sidecar.web.listen import Door
 from tests.integration.vendor import Vendors
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 """What is waited for at most where only a fault of ours takes longer."""
 
 DEMO = """

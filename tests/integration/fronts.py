@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from loadtest.servers.processes import free_port
-from tests.integration.conftest import BUNDLE, DEMO
+from tests.integration.conftest import BUNDLE, DEMO, PATIENCE_S
 
 MARKS = [
     pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux alone has memfd"),
@@ -32,7 +32,6 @@ MARKS = [
 ]
 
 EACH = 13
-PATIENCE_S = 300.0
 TOKEN = "operator"
 
 

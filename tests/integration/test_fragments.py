@@ -17,7 +17,7 @@ from sidecar.fragments.asked import MAX_FRAGMENTS
 from sidecar.fragments.parts import MAX_AT_ONCE
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import RequestRecord
-from tests.integration.conftest import DEMO, Answer, Running, Start
+from tests.integration.conftest import DEMO, PATIENCE_S, Answer, Running, Start
 
 SUM, PARAPHRASE, HOURS = (
     "What is 12 plus 7?",
@@ -182,7 +182,7 @@ async def test_they_run_side_by_side_and_not_all_at_once(scene: Set) -> None:
     asking = asyncio.create_task(
         post(on.sidecar, body("".join(f"{{{{{name}}}}}" for name in fields), **fields))
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while on.vendor.inside < MAX_AT_ONCE:
             await asyncio.sleep(0.005)
     for event in on.vendor.waits.values():
@@ -231,7 +231,7 @@ async def test_a_part_that_must_not_fail_fails_the_whole(scene: Set) -> None:
     answer = await post(on.sidecar, body("{{a}}{{b}}", a="one", b="two"))
     assert answer.status == 422
     assert answer.body["error"] == {"message": "no", "type": "t", "param": "fragments.b"}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while len(on.sidecar.lasting.coalesce):
             await asyncio.sleep(0.005)
 
@@ -320,7 +320,7 @@ async def test_a_stream_tells_each_piece_when_all_before_it_are_out(scene: Set) 
     pieces: list[str] = []
     told = body("Here: {{a}}, {{b}}, {{c}}!", a="one", b="two", c="three")
     asking = asyncio.create_task(streamed(on.sidecar, told, pieces))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while len(on.vendor.asked) < 3 or "".join(pieces) != "Here: ":
             await asyncio.sleep(0.005)
         on.vendor.waits["one"].set()
@@ -360,7 +360,7 @@ async def test_who_leaves_a_stream_leaves_nothing_behind(scene: Set) -> None:
     on = await scene()
     on.vendor.waits = {"one": asyncio.Event()}
     asking = asyncio.create_task(streamed(on.sidecar, body("a {{a}}", a="one")))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not on.vendor.asked:
             await asyncio.sleep(0.005)
         asking.cancel()

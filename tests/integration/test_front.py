@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from sidecar.front.reply import KEY_HEADER
+from tests.integration.conftest import PATIENCE_S
 from tests.integration.counting import HELD, counting
 from tests.integration.fronts import (
     EACH,
     MARKS,
-    PATIENCE_S,
     Answer,
     Site,
     served,

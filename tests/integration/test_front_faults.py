@@ -19,11 +19,11 @@ from typing import Self
 
 import pytest
 
+from tests.integration.conftest import PATIENCE_S
 from tests.integration.counting import WAITS, Counting, counting
 from tests.integration.fronts import (
     EACH,
     MARKS,
-    PATIENCE_S,
     TOKEN,
     Answer,
     Site,

@@ -21,7 +21,7 @@ from cache.epochs import EVERYTHING
 from sidecar.overrides.override import Override
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import RequestRecord
-from tests.integration.conftest import Answer, Running, Start
+from tests.integration.conftest import PATIENCE_S, Answer, Running, Start
 
 SUM, PARAPHRASE = "What is 12 plus 7?", "How much is 12 plus 7?"
 FORMS = (
@@ -129,7 +129,7 @@ class Scene:
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until it is so."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not is_so():
                 await asyncio.sleep(0.005)
 

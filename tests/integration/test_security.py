@@ -29,7 +29,7 @@ from sidecar.web.health import OperatorPlane, Readiness
 from sidecar.web.listen import Door, MainLoop
 from sidecar.web.middleware import errors_told
 from sidecar.web.token import OperatorToken
-from tests.integration.conftest import DEMO, Start
+from tests.integration.conftest import DEMO, PATIENCE_S, Start
 
 BODY = b'{"model":"auto","messages":[{"role":"user","content":"What is 12 plus 7?"}]}'
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -45,7 +45,7 @@ async def talk(port: int, *pieces: bytes, pause_s: float = 0.0) -> bytes:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(pause_s)
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(PATIENCE_S):
             while chunk := await reader.read(65_536):
                 heard += chunk
                 if b"\r\n\r\n" in heard:
@@ -163,7 +163,7 @@ async def test_long_bodies_take_no_more_than_their_room(start: Start) -> None:
     long, short = "x" * 200_000, "y"
     _, writer = await asyncio.open_connection("127.0.0.1", int(sidecar.url.rsplit(":", 1)[1]))
     writer.write(HEAD + b"Content-Length: 250000\r\n\r\n{")
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(PATIENCE_S):
         while (refused := await sidecar.ask(long)).status != 429:
             await asyncio.sleep(0.01)
     assert refused.body["error"]["code"] == "over_capacity"
@@ -171,7 +171,7 @@ async def test_long_bodies_take_no_more_than_their_room(start: Start) -> None:
     assert (await sidecar.ask(short)).status == 200
     assert b'reason="bodies_full"' in sidecar.lasting.metrics.exposition()
     writer.transport.abort()
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(PATIENCE_S):
         while (await sidecar.ask(long)).status != 200:
             await asyncio.sleep(0.01)
 
@@ -181,7 +181,7 @@ async def test_a_body_of_unknown_length_is_reckoned_with_the_longest(start: Star
     sidecar = await start(extra="[server]\nmax_body_bytes = 300000\nmax_bodies_bytes = 300000\n")
     _, writer = await asyncio.open_connection("127.0.0.1", int(sidecar.url.rsplit(":", 1)[1]))
     writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(PATIENCE_S):
         while (await sidecar.ask("x" * 70_000)).status != 429:
             await asyncio.sleep(0.01)
     writer.transport.abort()
@@ -230,7 +230,7 @@ async def test_an_answer_that_is_not_read_is_given_up(*, is_stream: bool) -> Non
     _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1_024)
     try:
         writer.write(WHOLE)
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(PATIENCE_S):
             await ended.wait()
             while door.connections:
                 await asyncio.sleep(0.01)
@@ -292,7 +292,7 @@ async def test_a_connection_too_many_is_told_so() -> None:
         assert (await first[0].readuntil(b"well")).startswith(b"HTTP/1.1 200")
         second.close()
         await second.wait_closed()
-        async with asyncio.timeout(20.0):
+        async with asyncio.timeout(PATIENCE_S):
             while not (await talk(port, WHOLE)).startswith(b"HTTP/1.1 200"):
                 await asyncio.sleep(0.01)
         first[1].close()

@@ -25,7 +25,7 @@ from aiohttp.test_utils import TestServer
 
 from loadtest.callers.client import ask, session
 from loadtest.servers.processes import Server, openai_upstream, own_sidecar
-from tests.integration.conftest import BUNDLE
+from tests.integration.conftest import BUNDLE, PATIENCE_S
 from tests.patience import until
 
 pytestmark = [
@@ -34,7 +34,6 @@ pytestmark = [
 ]
 
 STUCK = 8
-PATIENCE_S = 300.0
 SEND_S = 2.0
 KERNEL_TAKES_BYTES = int(Path("/proc/sys/net/ipv4/tcp_wmem").read_text().split()[2])
 LONG = "word " * ((KERNEL_TAKES_BYTES + 2_000_000) // 5)
