@@ -19,6 +19,7 @@ from sidecar.admission.purses import Purses, Spending
 from sidecar.admission.rates import Level, Rates
 from sidecar.admission.store import AdmissionStore
 from sidecar.errors import AdmissionStoreError
+from sidecar.process.works import done_on
 
 INTERVAL_S: Final = 0.5
 """Chosen: what a `kill -9` may cost, and one small transaction while anybody spends."""
@@ -57,9 +58,8 @@ class Bookkeeper:
 
     async def start(self, path: Path) -> None:
         """Take up what the file holds, and go on writing."""
-        loop = asyncio.get_running_loop()
         try:
-            store, spendings, levels = await loop.run_in_executor(self._thread, _opened, path)
+            store, spendings, levels = await done_on(self._thread, _opened, path)
         except AdmissionStoreError as fault:
             self._logger.warning("budgets live in memory alone: %s", fault)
             self._hook.lost_spendings(1)
@@ -85,12 +85,8 @@ class Bookkeeper:
         if not self._unwritten and not levels:
             return
         spendings, self._unwritten = self._unwritten, {}
-        writing = asyncio.get_running_loop().run_in_executor(
-            self._thread, store.write, [*spendings.values()], levels, self._wall()
-        )
         try:
-            # Shielded: cancelled before the thread took it up, the changes would be lost untold.
-            await asyncio.shield(writing)
+            await done_on(self._thread, store.write, [*spendings.values()], levels, self._wall())
         except AdmissionStoreError:
             # What a bucket held matters for a minute; what was spent is tried again.
             self._unwritten = spendings | self._unwritten
@@ -102,9 +98,8 @@ class Bookkeeper:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             await self.written(self._store)
-            loop = asyncio.get_running_loop()
             try:
-                await loop.run_in_executor(self._thread, self._store.close)
+                await done_on(self._thread, self._store.close)
             except AdmissionStoreError as fault:
                 self._logger.warning("%s", fault)
         self._thread.shutdown()

@@ -16,14 +16,13 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import orjson
 
 from sidecar.disk.statefile import StateFile
 from sidecar.overrides.override import UNRULED, Key, Override, Overrides, Ruling, Switch
-
-T = TypeVar("T")
+from sidecar.process.works import done_on
 
 FILE: Final = "overrides.json"
 SCHEMA: Final = 1
@@ -61,7 +60,7 @@ class Board:
     async def start(self) -> None:
         """Restore what the file holds, and let go of what is over from now on. Never raises."""
         if self._file is not None:
-            held = await self._on_thread(self._file.read, _parsed)
+            held = await done_on(self._thread, self._file.read, _parsed)
             self._overrides = Overrides() if held is None else held.at(self._clock())
         for override in self._overrides.held:
             self._logger.warning("override restored", extra={"facts": override.to_map()})
@@ -117,12 +116,7 @@ class Board:
         self._has_news.set()
         if self._file is None:
             return False
-        return await self._on_thread(self._file.write, _packed(self._overrides))
-
-    async def _on_thread(self, work: Callable[..., T], *args: Any) -> T:
-        doing = asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
-        # Shielded: whoever asked may leave, and the file must follow memory all the same.
-        return await asyncio.shield(doing)
+        return await done_on(self._thread, self._file.write, _packed(self._overrides))
 
     async def _tidy_forever(self) -> None:
         while True:

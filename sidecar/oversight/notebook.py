@@ -18,6 +18,7 @@ from cache.learnt import Learnt
 from cache.stores.cipher import Cipher
 from cache.stores.learnt import LearntStore
 from cache.trust import Trust
+from sidecar.process.works import done_on
 
 INTERVAL_S: Final = 0.5
 """Chosen: what a `kill -9` may cost, and at a thousand hits a second one row for each partition."""
@@ -56,11 +57,8 @@ class Notebook:
 
     async def start(self, path: Path, encoder_id: str, next_id: EntryId) -> None:
         """Take up what the file holds, and go on writing; `next_id` names no entry yet."""
-        loop = asyncio.get_running_loop()
         try:
-            store, learnt = await loop.run_in_executor(
-                self._thread, _opened, path, encoder_id, self._cipher
-            )
+            store, learnt = await done_on(self._thread, _opened, path, encoder_id, self._cipher)
         except CacheError as fault:
             self._logger.warning("what is learnt of hits lives in memory alone: %s", fault)
             return
@@ -80,10 +78,8 @@ class Notebook:
     async def _write(self, store: LearntStore) -> None:
         if (learnt := self._trust.changes()) is None:
             return
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, store.write, learnt)
         try:
-            # Shielded: cancelled before the thread took it up, the changes would be lost untold.
-            await asyncio.shield(writing)
+            await done_on(self._thread, store.write, learnt)
         except CacheError:
             self._trust.unwritten(learnt)
             count = len(learnt.partitions) + len(learnt.entries) + len(learnt.pairs)
@@ -95,8 +91,7 @@ class Notebook:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             await self._write(self._store)
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._store.close)
+            await done_on(self._thread, self._store.close)
         self._thread.shutdown()
 
 

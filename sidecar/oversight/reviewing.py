@@ -33,6 +33,7 @@ from sidecar.oversight.reviews import (
     Reviews,
     Why,
 )
+from sidecar.process.works import done_on
 from sidecar.traffic.record import FeedbackRecord
 
 FILE: Final = "reviews.json"
@@ -101,7 +102,8 @@ class Reviewing:
         """Restore what the file holds, and keep it up to date from now on. Never raises."""
         if self._file is None or not self._config.max_items:
             return
-        self._reviews.restore(await self._on_thread(self._file.read, self._parsed) or [])
+        held = await done_on(self._thread, self._file.read, self._parsed)
+        self._reviews.restore(held or [])
         self._saving = asyncio.create_task(self._save_forever())
 
     async def close(self) -> None:
@@ -192,11 +194,7 @@ class Reviewing:
             return
         self._is_dirty = False
         told = [review.to_map() for review in self._reviews.waiting(self._clock())]
-        await self._on_thread(self._write, self._file, told)
-
-    async def _on_thread(self, work: Callable[..., Any], *args: Any) -> Any:
-        doing = asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
-        return await asyncio.shield(doing)
+        await done_on(self._thread, self._write, self._file, told)
 
     # On the thread.
 

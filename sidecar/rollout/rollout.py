@@ -30,6 +30,7 @@ from router.policy import Router
 from router.registry import Registry, Stamp
 from router.release import Note, State
 from sidecar.ledger import Ledger
+from sidecar.process.works import done_on
 from sidecar.rollout.arms import Arms, Trial
 from sidecar.rollout.guard import CanaryConfig, Tally, verdict
 from sidecar.traffic.record import FeedbackRecord, Source
@@ -154,7 +155,7 @@ class Rollout:
         if registry is None:
             return
         async with self._looking:  # who comes second finds done what he came for
-            stamp = await self._on_thread(registry.stamp)
+            stamp = await done_on(self._thread, registry.stamp)
             if stamp == self._stamp:
                 return
             self._stamp = stamp  # also where it cannot be read: once told is enough
@@ -337,7 +338,7 @@ class Rollout:
         if self._registry is None:
             raise ArtifactError("no registry is named in the config ([router] registry)")
         registry = self._registry
-        await self._on_thread(lambda: registry.change(step))
+        await done_on(self._thread, lambda: registry.change(step))
         await self.look()
         return self.state
 
@@ -348,7 +349,9 @@ class Rollout:
     async def overview(self) -> dict[str, Any]:
         """Versions, state and both arms' figures."""
         registry, state = self._registry, self.state
-        versions = await self._on_thread(lambda: _told(registry)) if registry is not None else []
+        versions = (
+            await done_on(self._thread, lambda: _told(registry)) if registry is not None else []
+        )
         arms = {
             role: dict[str, Any](version=version, **self._tallies.get(version, Tally()).told())
             for role, version in (("serving", state.serving), ("candidate", state.candidate))
@@ -370,9 +373,9 @@ class Rollout:
     async def holds(self, version: str) -> bool:
         """The registry has that version, and it can be served here."""
         registry = self._registry
-        if registry is None or await self._on_thread(lambda: registry.find(version)) is None:
+        if registry is None or await done_on(self._thread, lambda: registry.find(version)) is None:
             return False
-        artifact = await self._on_thread(lambda: self._loaded(version, registry))
+        artifact = await done_on(self._thread, lambda: self._loaded(version, registry))
         for arms in self._arms:
             Router(ladder=arms.ladder, artifact=artifact, config=arms.config)
         return True
@@ -382,14 +385,10 @@ class Rollout:
         if registry is None:
             return None
         try:
-            return await self._on_thread(lambda: work(registry))
+            return await done_on(self._thread, lambda: work(registry))
         except RouterError as fault:
             self._logger.error("registry: %s", fault)  # noqa: TRY400 - the fault says it all
             return None
-
-    async def _on_thread(self, work: Callable[[], T]) -> T:
-        doing = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        return await asyncio.shield(doing)
 
 
 def _has_failed(ledger: Ledger) -> bool:
