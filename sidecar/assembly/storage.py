@@ -25,6 +25,7 @@ from sidecar.assembly.secondlook import second_look
 from sidecar.caching.builder import Builder, give_back
 from sidecar.caching.keeper import Keeper
 from sidecar.caching.persistence import Persistence
+from sidecar.caching.reads import Reads
 from sidecar.config import Config
 from sidecar.disk.sealing import cipher_of
 from sidecar.encoder.batcher import Batcher
@@ -104,11 +105,14 @@ async def build_storage(
     if disk is not None:
         below = Persistence(
             disk=disk.store,
-            reader=disk.for_callers,
-            write_thread=threads[0],
-            read_thread=threads[1],
+            reads=Reads(
+                disk.for_callers,
+                thread=threads[1],
+                hook=metrics,
+                budget_s=config.disk.budget_s,
+            ),
+            thread=threads[0],
             hook=metrics,
-            budget_s=config.disk.budget_s,
             keep_stale_s=config.cache.keep_stale_s,
         )
         metrics.gauge(

@@ -24,7 +24,8 @@ from cache.epochs import Epochs, Mark, Selector
 from cache.errors import CacheError
 from cache.stores.disk import Gone
 from cache.stores.memory import MemoryStore, entry_bytes
-from sidecar.caching.persistence import MAX_WAITING, Persistence
+from sidecar.caching.backlog import MAX_WAITING
+from sidecar.caching.persistence import Persistence
 from sidecar.errors import EncoderError
 
 _AT_ONCE: Final = 128

@@ -28,6 +28,7 @@ from cache.stores.memory import MemoryStore, entry_bytes
 from cache.stores.reader import DiskReader
 from sidecar.caching.keeper import Keeper
 from sidecar.caching.persistence import Persistence
+from sidecar.caching.reads import Reads
 from tests.sidecar.caching.test_keeper import FakeHook, FakeOwner
 from tests.sidecar.caching.test_lookup import ENTRY
 
@@ -69,11 +70,9 @@ class Life:
         self.store = MemoryStore(int(_ROOM * entry_bytes(ENTRY)))
         self.below = Persistence(
             disk=self.disk,
-            reader=self.readers[1],
-            write_thread=AtOnce(),
-            read_thread=AtOnce(),
+            reads=Reads(self.readers[1], thread=AtOnce(), hook=FakeHook(), budget_s=60.0),
+            thread=AtOnce(),
             hook=FakeHook(),
-            budget_s=60.0,
         )
         self.keeper = Keeper(
             store=self.store,

@@ -24,6 +24,7 @@ from cache.stores.memory import MemoryStore, entry_bytes
 from cache.stores.reader import DiskReader
 from sidecar.caching.keeper import Keeper
 from sidecar.caching.persistence import Persistence
+from sidecar.caching.reads import Reads
 from sidecar.errors import EncoderError
 from tests.sidecar.caching.test_lookup import ENTRY, KEYS
 
@@ -114,11 +115,14 @@ class Kept:
         if disk is not None:
             self.below = Persistence(
                 disk=disk,
-                reader=DiskReader.open(self.path, "encoder"),
-                write_thread=self.thread,
-                read_thread=self.reading,
+                reads=Reads(
+                    DiskReader.open(self.path, "encoder"),
+                    thread=self.reading,
+                    hook=self.hook,
+                    budget_s=60.0,
+                ),
+                thread=self.thread,
                 hook=self.hook,
-                budget_s=60.0,
             )
         return Keeper(
             store=self.store, index=self.index, owner=self.owner, below=self.below, hook=self.hook
