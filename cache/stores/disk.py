@@ -188,6 +188,16 @@ class DiskStore:
             (selector.by, selector.value, selector.tenant, mark.epoch, mark.raised_at),
         )
 
+    def void(self, raised_at: float) -> Mark:
+        """Have every entry void that it holds; the mark that says so.
+
+        Raises:
+            StoreError: Nothing was written.
+        """
+        mark = Mark(EVERYTHING, self.max_epoch() + 1, raised_at)
+        self.write([], [], [mark])
+        return mark
+
     def marks(self) -> list[Mark]:
         """Every invalidation still in force.
 

@@ -56,6 +56,7 @@ class Backlog:
     """What waits for the disk. One owner: persistence."""
 
     def __init__(self) -> None:
+        self._is_open = True
         self._waiting: deque[Entry | EntryId | Mark] = deque()
         self._unwritten: dict[bytes, Entry] = {}  # by fingerprint, of what waits
         self._lost: set[EntryId] = set()  # in memory, and not on disk nor on its way there
@@ -76,7 +77,7 @@ class Backlog:
 
     def put(self, entry: Entry) -> bool:
         """Have it written; whether there is room for it to wait."""
-        if len(self._waiting) >= MAX_WAITING:
+        if not self._is_open or len(self._waiting) >= MAX_WAITING:
             self._lost.add(entry.entry_id)
             return False
         self._unwritten[entry.fingerprint] = entry
@@ -87,7 +88,8 @@ class Backlog:
         """Have it off the disk; memory holds it no more."""
         self._lost.discard(entry_id)
         self._released.pop(entry_id, None)
-        self._waiting.append(entry_id)
+        if self._is_open:
+            self._waiting.append(entry_id)
 
     def mark(self, mark: Mark) -> None:
         """Have an invalidation in writing."""
@@ -130,7 +132,7 @@ class Backlog:
                 del self._unwritten[entry.fingerprint]
 
     def failed(self, batch: Batch) -> tuple[list[Gone], list[EntryId]]:
-        """Nothing was written, and removals and marks wait again.
+        """Nothing was written, and marks wait again, and removals unless it is closed.
 
         Those entries that are nowhere now, and those that the disk alone holds.
         """
@@ -138,13 +140,14 @@ class Backlog:
         puts = [entry for entry in batch.asked if entry.entry_id not in gone]
         ids = {entry.entry_id for entry in puts}
         self._lost |= ids - released.keys()
-        self._waiting.extendleft(reversed([*batch.removals, *batch.marks]))
+        removals = batch.removals if self._is_open else ()
+        self._waiting.extendleft(reversed([*removals, *batch.marks]))
         nowhere = [_gone(entry) for entry in puts if entry.entry_id in released]
         return nowhere, list(released.keys() - ids)
 
-    def clear(self) -> None:
-        """Let nothing wait."""
-        self._waiting.clear()
+    def close(self) -> None:
+        """Let nothing wait but invalidations, from now on."""
+        self._is_open = False
 
 
 def _gone(entry: Entry) -> Gone:

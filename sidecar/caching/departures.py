@@ -4,7 +4,7 @@ Rule 1: an id is refused from the moment that it is told to leave, and still onc
         read that began before that may end after it.
 Rule 2: only so many are remembered. Who reads draws a ticket first; where more left since than are
         remembered, every id is refused.
-Rule 3: a disk that lets go of nothing is read no more, and nothing need wait for it.
+Rule 3: a disk that lets go of nothing is trusted no more: whatever it holds is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_DEPARTED: Final = 8_192
 """Chosen: ids remembered as gone; a read takes milliseconds, in which fewer leave."""
 
 MAX_DEPARTING: Final = 65_536
-"""Chosen: ids that a disk which cannot be written may owe us; beyond it it is read no more."""
+"""Chosen: ids that a disk which cannot be written may owe us; beyond it it is of no use."""
 
 
 class Departures:
@@ -49,7 +49,8 @@ class Departures:
 
     def begin(self, one: Gone) -> None:
         """It was told to leave."""
-        self._departing[one.entry_id] = one
+        if self.is_trusted:
+            self._departing[one.entry_id] = one
 
     def end(self, entry_ids: Iterable[EntryId]) -> list[Gone]:
         """The disk was told; of these, those that were leaving."""
@@ -69,7 +70,7 @@ class Departures:
         self._departed.pop(entry_id, None)
 
     def give_up(self) -> bool:
-        """Trust the disk no more, if it owes too many; whether it does."""
+        """Trust the disk no more, if it owes too many; whether that came of it now."""
         if len(self._departing) <= MAX_DEPARTING:
             return False
         self.is_trusted = False

@@ -6,7 +6,9 @@ again when it is asked for. What waits to be written is the `backlog`, who left 
 
 Rule 1: changes reach the disk in their order, some 20 ms of them in one transaction.
 Rule 2: what was told to leave never comes up again, not out of a read that began before it left.
-Rule 3: what fails is told (`on_gone`, the hook) and costs a miss; removals are tried again.
+Rule 3: what fails is told (`on_gone`, the hook) and costs a miss; removals are tried again. Where
+        more are owed than may be held, memory is all there is from then on, and all that is on disk
+        is void as soon as that can be written.
 """
 
 from __future__ import annotations
@@ -239,10 +241,16 @@ class Persistence:
         """Nothing was written: who is in memory lives there alone, who is not is gone."""
         self._hook.lost_write(len(batch))
         if self._departures.give_up():
-            self._backlog.clear()
+            self._give_up()
         nowhere, on_disk = self._backlog.failed(batch)
         self._on_gone(nowhere)
         self._on_written([], on_disk)
+
+    def _give_up(self) -> None:
+        """The disk owes more removals than may be held: all that it holds is void instead."""
+        self._backlog.close()
+        self._upkeep.void_all()
+        self._failed(self._backlog.take())
 
     def _left(self, gone: Sequence[Gone]) -> None:
         """These are off the disk."""

@@ -45,11 +45,16 @@ class Upkeep:
         self._on_gone = on_gone
         self._keep_stale_s = keep_stale_s
         self._voiding: deque[Mark] = deque()
+        self._is_moot = False
         self._swept_s = time.monotonic()
 
     def void(self, marks: Iterable[Mark]) -> None:
         """Have what these name leave with the next `carry_out`."""
         self._voiding.extend(marks)
+
+    def void_all(self) -> None:
+        """Have all that the disk holds leave with the next `carry_out`."""
+        self._is_moot = True
 
     async def carry_out(self) -> None:
         """Take what the invalidations so far named off the disk.
@@ -57,6 +62,9 @@ class Upkeep:
         Raises:
             CacheError: The disk cannot be written; what is left is tried again.
         """
+        if self._is_moot:
+            self._voiding.append(await done_on(self._thread, self._disk.void, time.time()))
+            self._is_moot = False
         while self._voiding:
             await self._remove_named(self._voiding[0])
             self._voiding.popleft()
