@@ -37,8 +37,9 @@ class Life:
 
     def __init__(self, folder: Path) -> None:
         path = folder / "cache.sqlite"
-        self.disk = FullDisk.open(path, "encoder")
-        assert isinstance(self.disk, FullDisk)
+        disk = FullDisk.open(path, "encoder")
+        assert isinstance(disk, FullDisk)
+        self.disk = disk
         self.hook, self.gone = FakeHook(), list[EntryId]()
         reads = Reads(DiskReader.open(path, "encoder"), thread=AtOnce(), hook=self.hook)
         self.below = Persistence(disk=self.disk, reads=reads, thread=AtOnce(), hook=self.hook)
