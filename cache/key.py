@@ -13,9 +13,8 @@ no two scopes and no two bodies write the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -64,8 +63,7 @@ _PARTS: Final = b"\x01"
 _PARTITION: Final = b"\x02"
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """Whose answers may be shared.
 
     Attributes:
@@ -79,8 +77,7 @@ class Scope:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """What one request is the same as.
 
     Attributes:
@@ -123,9 +120,9 @@ def keys(scope: Scope, body: Mapping[str, Any], question: str | None, encoder_id
 
 def _canonical(body: Mapping[str, Any]) -> dict[str, Any]:
     canonical = {
-        field: _number(value)
+        field: _number(value) if isinstance(value, float) else value
         for field, value in body.items()
-        if field not in IGNORED and not _is_default(field, value)
+        if field not in IGNORED and not (field in DEFAULTS and _is_default(field, value))
     }
     messages = canonical.get("messages")
     if isinstance(messages, list):
@@ -135,17 +132,15 @@ def _canonical(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_default(field: str, value: Any) -> bool:
     # True == 1 to Python and not to JSON.
-    return field in DEFAULTS and any(
+    return any(
         value == default and isinstance(value, bool) == isinstance(default, bool)
         for default in DEFAULTS[field]
     )
 
 
-def _number(value: Any) -> Any:
+def _number(value: float) -> float:
     """`0.0` as `0`: JSON does not tell them apart. A larger float may stand for many integers."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2.0**53:
-        return int(value)
-    return value
+    return int(value) if value.is_integer() and abs(value) <= 2.0**53 else value
 
 
 def _message(message: Any) -> Any:

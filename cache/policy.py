@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -137,8 +137,7 @@ class CacheControl:
     stale_if_error_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permit:
+class Permit(NamedTuple):
     """What the cache may do with one request.
 
     Attributes:
@@ -228,9 +227,11 @@ def _forbidden(
     bypass: bool,
 ) -> str:
     """Why the cache may do nothing at all; empty if it may."""
+    if not config.enabled:
+        return "cache off"
+    if bypass:
+        return "bypass"
     checks = (
-        (not config.enabled, "cache off"),
-        (bypass, "bypass"),
         (control.no_store, "no-store"),
         ((body.get("n") or 1) > 1, "n above 1"),
         ((body.get("temperature") or 0.0) > config.max_temperature, "sampled"),

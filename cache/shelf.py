@@ -56,8 +56,14 @@ class Shelf(Generic[K, V]):
         if row is None:
             row = self._rows[tenant] = OrderedDict()
         row[key] = value
+        is_full = len(self._tenants) > self._size
+        if is_full and len(row) > self._most:
+            # One of his own gives way, so that he holds as many as before: there is none to count.
+            gone = self._spared(row)
+            del self._tenants[gone]
+            return gone, row.pop(gone)
         self._counted(tenant, len(row) - 1, len(row))
-        return self._evicted() if len(self) > self._size else None
+        return self._evicted() if is_full else None
 
     def pop(self, key: K) -> V | None:
         """Let go of `key`; what stood there."""
@@ -87,11 +93,15 @@ class Shelf(Generic[K, V]):
         return list(self._tenants) if tenant is None else list(self._rows.get(tenant, ()))
 
     def _evicted(self) -> tuple[K, V]:
-        row = self._rows[next(iter(self._with[self._most]))]
-        key, can_spare = next(iter(row)), self._can_spare
-        if can_spare is not None:
-            oldest = islice(row.items(), min(_LOOKS, len(row) - 1))  # never the one that came last
-            key = next((key for key, value in oldest if can_spare(value)), key)
+        key = self._spared(self._rows[next(iter(self._with[self._most]))])
         value = self.pop(key)
         assert value is not None  # noqa: S101 - it was just seen there
         return key, value
+
+    def _spared(self, row: OrderedDict[K, V]) -> K:
+        """Which of `row` gives way."""
+        key, can_spare = next(iter(row)), self._can_spare
+        if can_spare is None:
+            return key
+        oldest = islice(row.items(), min(_LOOKS, len(row) - 1))  # never the one that came last
+        return next((key for key, value in oldest if can_spare(value)), key)

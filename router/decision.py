@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,8 +121,7 @@ class Decision:
     rival_entry: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerView:
+class AnswerView(NamedTuple):
     """One tier's answer, as far as the judgement needs it.
 
     Attributes:
@@ -141,8 +141,7 @@ class AnswerView:
     is_malformed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What is known once one tier or more have answered.
 
     Attributes:

@@ -129,6 +129,10 @@ class RouterConfig:
         )
 
 
+_UNDECIDED: Final = frozenset({"pinned", "only_one"})
+"""Reasons of decisions that were none: one tier could be asked."""
+
+
 class Router:
     """Decides where to start and judges what came back. Pure: the same in, the same out.
 
@@ -290,6 +294,8 @@ class Router:
     def judge(self, task: Task, decision: Decision, answers: Mapping[int, AnswerView]) -> Judgement:
         """Whether to serve one of the answers held, keyed by place, or which tier to ask next."""
         assert answers, "there is an answer to judge"  # noqa: S101 - a bug of ours
+        if len(task.allowed) == 1 and task.vector is None:
+            return self._unweighed(decision, answers)
         failures = {place: hard_failure(view) for place, view in answers.items()}
         usable = [place for place in sorted(answers) if not failures[place]]
         judgeable = {p: answers[p] for p in answers if is_judgeable(answers[p])}
@@ -309,6 +315,18 @@ class Router:
             probabilities=right,
         )
 
+    def _unweighed(self, decision: Decision, answers: Mapping[int, AnswerView]) -> Judgement:
+        """Of the only tier there is to ask, where no estimate can be formed: most often a pin."""
+        ((place, view),) = answers.items()
+        failure = hard_failure(view)
+        return Judgement(
+            best=place,
+            confidence=LEAST if failure else UNKNOWN,
+            next_place=None,
+            reason=_last_word(decision, has_failed=bool(failure)),
+            detail=(f"{self._ladder[place].name} {failure}",) if failure else (),
+        )
+
     def _next(
         self,
         task: Task,
@@ -321,8 +339,7 @@ class Router:
         has_failed = all(map(hard_failure, answers.values()))
         above = [place for place in task.allowed if place > max(answers)]
         if not above:
-            is_pinned = decision.reason in {"pinned", "only_one"}
-            return None, "pinned" if is_pinned else "hard_failure" if has_failed else "top"
+            return None, _last_word(decision, has_failed=has_failed)
         payable = self._still_payable(task, answers, above, estimate)
         if not payable:
             return None, "too_dear"
@@ -372,6 +389,13 @@ class Router:
         if task.quality in (0.0, 1.0):
             return task.allowed[0 if task.quality == 0.0 else -1]
         return next((p for p in task.allowed if p >= self._default), task.allowed[-1])
+
+
+def _last_word(decision: Decision, *, has_failed: bool) -> str:
+    """The judgement's reason where no tier is left to ask."""
+    if decision.reason in _UNDECIDED:
+        return "pinned"
+    return "hard_failure" if has_failed else "top"
 
 
 def _payable(allowed: Iterable[int], estimate: Estimate, budget_usd: float | None) -> list[int]:

@@ -213,7 +213,7 @@ class Inspection:
         # First, since what only the disk holds comes up with it, as it would for the caller.
         verdict = await self._verdict(pipeline, aim, inquiry)
         return {
-            "permit": asdict(aim.permit),
+            "permit": aim.permit._asdict(),
             "keys": {
                 "fingerprint": aim.keys.fingerprint.hex(),
                 "partition": aim.keys.partition.hex() if aim.keys.partition is not None else None,

@@ -53,6 +53,7 @@ class Options:
         session: The conversation that it belongs to, by the caller's own name; empty if not said.
         headers: What rules may look at: the `x-` headers that are no keys, names in small letters.
         upstream_headers: What goes upstream with the call.
+        steering: What of all this may change the answer, and so belongs to the exact cache's key.
     """
 
     cache_control: CacheControl
@@ -71,20 +72,21 @@ class Options:
     session: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     upstream_headers: Mapping[str, str] = field(default_factory=dict)
+    steering: Mapping[str, str] = field(init=False)
 
-    def steering(self) -> dict[str, str]:
-        """What of it may change the answer, and so belongs to the key of the exact cache."""
+    def __post_init__(self) -> None:
         told = {
             "quality": self.quality,
             "min_tier": self.min_tier,
             "max_tier": self.max_tier,
             "max_cost_usd": self.max_cost_usd,
         }
-        return {
+        steering = {
             f"x-sidecar-{name}": str(value)
             for name, value in told.items()
             if value is not None and value != ""
         }
+        object.__setattr__(self, "steering", steering)
 
 
 def parse_options(headers: Mapping[str, str]) -> Options:

@@ -215,14 +215,14 @@ class Pipeline:
             bypass=options.bypass,
         )
         if inquiry.drill is not None:
-            allowed = replace(allowed, read=False, write=False, reason="drill")
+            allowed = allowed._replace(read=False, write=False, reason="drill")
         return Aim(
             target=route.target,
             quality=route.quality,
             permit=_ruled(allowed, ruling) if ruling.switches else allowed,
             keys=keys(
                 Scope(tenant, options.namespace, epochs.of_tenant(tenant)),
-                {**request.body, **options.steering(), **self.guardrails.keyed, **route.keyed},
+                {**request.body, **options.steering, **self.guardrails.keyed, **route.keyed},
                 request.question,
                 self.encoder_id,
             ),
@@ -315,7 +315,7 @@ class Pipeline:
         """The expired answer if that may serve, else what the config says to such a question."""
         inquiry, now_at, permit = ledger.inquiry, time.time(), aim.permit
         if inquiry.drill is not None:  # it may read nothing but this, which it is there to try
-            permit = replace(permit, read=True)
+            permit = permit._replace(read=True)
         hit = self.lookup.stale(aim.keys, permit, now_at, permit.stale_if_error_s)
         if hit is not None:
             ledger.degraded = "stale"
@@ -510,10 +510,10 @@ class Pipeline:
 def _ruled(permit: Permit, ruling: Ruling) -> Permit:
     """What the cache may do under the operator's switches."""
     if not ruling.cache:
-        return replace(permit, read=False, write=False, semantic=False, reason="switched off")
+        return permit._replace(read=False, write=False, semantic=False, reason="switched off")
     if not ruling.semantic and permit.semantic:
-        permit = replace(permit, semantic=False, reason="semantic switched off")
-    return permit if ruling.writes else replace(permit, write=False)
+        permit = permit._replace(semantic=False, reason="semantic switched off")
+    return permit if ruling.writes else permit._replace(write=False)
 
 
 def _has_meaning(miss: Miss | None) -> bool:

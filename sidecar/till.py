@@ -231,7 +231,7 @@ def _narrowed(aim: Aim, tiers: int) -> Aim:
     if tiers == len(aim.target.allowed):
         return aim
     target = replace(aim.target, allowed=aim.target.allowed[:tiers])
-    return replace(aim, target=target, permit=replace(aim.permit, write=False))
+    return replace(aim, target=target, permit=aim.permit._replace(write=False))
 
 
 def _billed(ledger: Ledger) -> tuple[int, Decimal]:

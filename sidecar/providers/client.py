@@ -20,7 +20,7 @@ from sidecar.providers.errors import (
     UpstreamUnreachable,
 )
 from sidecar.providers.pool import Origin, Pools
-from sidecar.providers.reading import Body, Events
+from sidecar.providers.reading import OK, Body, Events
 from sidecar.providers.wire import Call, Completion, Hear, Tell
 
 CALLERS_KEY: Final = "caller"
@@ -118,7 +118,7 @@ class HttpUpstream:
         until_s = now_s + min(self._timeouts.total_s, call.deadline.remaining_s())
         body = Body(self.name, self._timeouts.read_s, until_s)
         await self._post(call, body, stream=False)
-        if body.status != HTTPStatus.OK:
+        if body.status != OK:
             raise self._refusal(body)
         return openai.completion(self.name, body.whole(), self._discreet(body.headers))
 
@@ -134,7 +134,7 @@ class HttpUpstream:
             tell=tell,
         )
         await self._post(call, events, stream=True)
-        if events.status != HTTPStatus.OK:
+        if events.status != OK:
             raise self._refusal(events)
         events.finish()
 

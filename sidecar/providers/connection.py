@@ -60,6 +60,8 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         idle_since_s: The loop's instant since which nobody has used it.
+        on_body: The parser's: takes some of the body, without its framing. A list's own `append`,
+            for a stream has hundreds of pieces and most of them come many at once.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._on_free = on_free
         self._on_lost = on_lost
+        self._parts: list[bytes] = []
+        self.on_body: Callable[[bytes], None] = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._reader: Reader | None = None
@@ -84,7 +88,8 @@ class Connection(asyncio.Protocol):
     def _forget(self) -> None:
         """Ready for the next answer."""
         self._headers: dict[str, str] = {}
-        self._parts: list[bytes] = []
+        self._parts.clear()
+        self._own_parts = 0  # once it is whole: what came in the same breath is no part of it
         self._untold_bytes = 0  # received since something was told
         self._status = 0
         self._has_head = False
@@ -183,17 +188,12 @@ class Connection(asyncio.Protocol):
             self._status = self._parser.get_status_code()
             self._has_head = self._status not in _BEFORE_THE_ANSWER
 
-    def on_body(self, data: bytes) -> None:
-        """Some of the body, without its framing."""
-        if not self._is_whole:
-            self._parts.append(data)
-
     def on_message_complete(self) -> None:
         """The answer is whole, unless it is one of those that come before it."""
         if self._is_whole:
             return
         if self._has_head:
-            self._is_whole = True
+            self._is_whole, self._own_parts = True, len(self._parts)
             self._is_kept = self._parser.should_keep_alive()
         else:
             self._headers.clear()
@@ -210,10 +210,14 @@ class Connection(asyncio.Protocol):
         if reader is not None and self._has_head and not self._has_begun:
             self._has_begun = True
             reader.begin(self._status, self._headers)
+        if self._is_whole:
+            del parts[self._own_parts :]
+            self._own_parts = 0
         if parts:
-            self._parts = []
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
             if reader is not None and not reader.has_enough:
-                reader.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+                reader.feed(data)
             self._untold_bytes = 0
         else:
             self._untold_bytes += received_bytes

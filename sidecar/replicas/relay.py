@@ -143,10 +143,11 @@ class _Relayed:
 
 def _says(chunk: Mapping[str, Any]) -> bool:
     """Something of the answer is in it."""
-    return any(
-        any(value for name, value in (choice.get("delta") or {}).items() if name != "role")
-        for choice in chunk.get("choices") or ()
-    )
+    for choice in chunk.get("choices") or ():
+        for name, value in (choice.get("delta") or {}).items():
+            if value and name != "role":
+                return True
+    return False
 
 
 def _whole(assembler: answer.Assembler, upstream: str) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class Routing:
             price=pacer.price if pacer is not None else None,
             kept_place=None if session is None else self._kept_place(inquiry, session),
             is_wary=self.drifting.is_wary,
-            unit=_unit(inquiry),
+            unit="" if target.is_pinned else _unit(inquiry),
         )
         return Course(task, is_own, pacer if is_own else None, session if is_own else None)
 

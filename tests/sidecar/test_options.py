@@ -14,7 +14,7 @@ def test_nothing_said_is_nothing_asked() -> None:
     """Every header is optional."""
     options = parse_options({})
     assert (options.quality, options.max_cost_usd, options.tags) == (None, None, ())
-    assert options.steering() == {}
+    assert options.steering == {}
 
 
 def test_what_is_said_is_read() -> None:
@@ -42,8 +42,8 @@ def test_what_is_said_is_read() -> None:
 
 def test_what_steers_the_answer_is_part_of_its_key() -> None:
     """Quality 0 is a wish of its own, not the absence of one."""
-    assert parse_options({"x-sidecar-quality": "0"}).steering() == {"x-sidecar-quality": "0.0"}
-    assert parse_options({"x-sidecar-tags": "a"}).steering() == {}
+    assert parse_options({"x-sidecar-quality": "0"}).steering == {"x-sidecar-quality": "0.0"}
+    assert parse_options({"x-sidecar-tags": "a"}).steering == {}
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ async def test_a_question_that_was_cut_is_never_compared() -> None:
 async def test_without_leave_to_read_the_vector_is_made_all_the_same() -> None:
     """`no-cache` routes and keeps, and looks nothing up."""
     index = FakeIndex(BOTH)
-    miss = await look(FakeEncoder(), index, permit=replace(PERMIT, read=False, reason="no-cache"))
+    miss = await look(FakeEncoder(), index, permit=PERMIT._replace(read=False, reason="no-cache"))
     assert isinstance(miss, Miss)
     assert index.asked == 0
     assert miss.vector is not None

@@ -14,6 +14,7 @@ from sidecar.providers.client import EndpointConfig, HttpUpstream, TimeoutsConfi
 from sidecar.providers.connection import MAX_HEAD_BYTES
 from sidecar.providers.errors import UpstreamTooSlow, UpstreamUnreachable
 from sidecar.providers.pool import Pools
+from sidecar.providers.reading import Body
 from sidecar.providers.wire import Call, Completion
 from tests.patience import PatientDeadline
 from tests.sidecar.providers.raw import raw, until
@@ -164,6 +165,24 @@ async def test_what_comes_unasked_ends_the_connection(pools: Pools) -> None:
         await asked.ask(call())
         assert told.connections == 2
         assert origin is pools
+
+
+async def test_what_follows_an_answer_is_no_part_of_it(pools: Pools) -> None:
+    """Not even where it comes before whoever asked has woken up."""
+    async with raw(WHOLE) as (told, url):
+        asked, clock = upstream(url, pools), asyncio.get_running_loop().time
+        await asked.ask(call())
+        connection = asked._pool.find()
+        assert connection is not None
+        reader = Body("u", 30.0, clock() + 30.0)
+        asking = asyncio.create_task(connection.exchange(b"x", reader))
+        await asyncio.sleep(0)
+        connection.data_received(WHOLE)
+        connection.data_received(WHOLE)
+        await asking
+        assert reader.whole() == BODY
+        await asked.ask(call())
+        assert told.connections == 2
 
 
 @pytest.mark.parametrize(
