@@ -49,14 +49,22 @@ MAX_TRAINING_ROWS: Final = 131_072
 _ROWS_A_CELL: Final = 32
 """Chosen: more take longer to train with and bring no recall that could be told from noise."""
 
-_CELLS_PER_ROOT: Final = 6.0
-"""Source: https://github.com/facebookresearch/faiss/wiki/Guidelines-to-choose-an-index: 4 to 16
-times the square root of the number of rows."""
+_CELLS_PER_ROOT: Final = 12.0
+"""Chosen: of 4 to 16 times the square root of the number of rows. Measured: docs/cache.md, "How it
+was chosen": half the time of 6, for twice the training. Source of the range:
+https://github.com/facebookresearch/faiss/wiki/Guidelines-to-choose-an-index."""
 
-PROBES: Final = 128
-"""Chosen: cells that a search looks into. Measured: `python -m sidecar cache bench`, a million
-entries: 1.05 ms, the nearest found 994 times of 1,000, and each time where it is near enough to
-matter (AMD EPYC, others at work on it). Fewer are faster and miss more, see docs/cache.md."""
+PROBES: Final = 256
+"""Chosen: the most cells that a search looks into, which is where the neighbours' cells are small;
+elsewhere it ends before, see `_MEAN_CELLS`."""
+
+_MEAN_CELLS: Final = 100
+"""Chosen: a search compares with no more rows than so many cells hold at the mean. Where cells lie
+close they hold many, and the nearest is in the first of them. Measured: as above; a million
+entries: the nearest found 991 times of 1,000, and each time where it is near enough to matter."""
+
+_FEWEST_ROWS: Final = 6_000
+"""Chosen: but with so many in any case, 0.3 ms: as many as it took at 100,000 before."""
 
 _FITTED: Final = 1_000
 """Chosen: rows whose mean similarity tells how well cells lie; it is uncertain by 0.005 then."""
@@ -267,7 +275,7 @@ class CellIndex:
     )
 
     def __init__(self, laid: Cells, probes: int) -> None:
-        """`probes` of the cells are looked into. Raises CacheError if FAISS refuses."""
+        """At most `probes` of the cells are looked into. Raises CacheError if FAISS refuses."""
         self._laid = laid
         count, dim = laid.centres.shape
         self._coder = _coder(dim)
@@ -364,6 +372,8 @@ class CellIndex:
             len(ids), faiss.swig_ptr(vectors), faiss.swig_ptr(ids), faiss.swig_ptr(cells)
         )
         self._live += len(ids)
+        most = _MEAN_CELLS * self._live // int(self._ivf.nlist)
+        self._ivf.max_codes = max(_FEWEST_ROWS, most)
         self._map(ids, cells)
 
     def _map(self, ids: Ids, cells: Ids) -> None:
