@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping
@@ -12,6 +13,10 @@ from aiohttp import web_app
 from hypothesis import settings
 
 from tests.patience import PatientLoop
+
+# Threads of OpenMP wait for each other by spinning. Measured: `pytest` of integration/test_loop.py
+# on two cores with ten others at work: 56 s with one thread; with two it was not over in 140.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # These machines are shared: an example that takes 5 ms alone takes 300 in company.
 settings.register_profile("house", deadline=None)
