@@ -116,7 +116,7 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
         lasting = await build_lasting(config, stack, logger, display)
         sidecar = Sidecar(config, lasting, load)
         readiness = Readiness()
-        lasting.metrics.gauge(
+        lasting.metrics.exposition.gauge(
             "sidecar_event_loop_tasks",
             "Tasks of the main loop",
             lambda: len(asyncio.all_tasks(loop)),
@@ -185,6 +185,7 @@ async def _open_data_plane(
             admission=lasting.admission,
             store=lasting.store,
             meter=lasting.metrics,
+            gauge=lasting.metrics.exposition.gauge,
             log_level=config.telemetry.log_level,
             logger=lasting.logger,
         )
@@ -279,7 +280,7 @@ def operator_routes(
     token = OperatorToken(config.server.admin_token)
     operator_plane = OperatorPlane(
         readiness=readiness,
-        exposition=lasting.metrics.exposition,
+        exposition=lasting.metrics.exposition.text,
         upstreams=lambda: shut(lasting.fleet.standings()),
         reload=reload,
         token=token,

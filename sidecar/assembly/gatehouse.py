@@ -55,15 +55,15 @@ def _path(config: Config) -> Path | None:
 
 
 def _show(admission: Admission, metrics: Metrics) -> None:
-    metrics.gauge("sidecar_in_flight", "Requests inside", lambda: admission.in_flight)
-    metrics.gauges(
+    metrics.exposition.gauge("sidecar_in_flight", "Requests inside", lambda: admission.in_flight)
+    metrics.exposition.gauges(
         "sidecar_queued",
         "Requests that wait for a place",
         "priority",
         {name: partial(admission.waiting, name) for name in get_args(Priority)},
     )
     for figure in ("limit", "spent", "reserved", "remaining"):
-        metrics.table(
+        metrics.exposition.table(
             f"sidecar_budget_{figure}_usd",
             f"Of each tenant's budget, in all and today: {figure}",
             ("tenant", "period"),

@@ -189,7 +189,7 @@ async def build_lasting(
     )
     board = await _build_board(config, stack, metrics=metrics, logger=logger, display=display)
     fleet = Fleet(time.monotonic)
-    metrics.table(
+    metrics.exposition.table(
         "sidecar_breaker_state",
         "Of each model at each upstream: 0 closed, 1 half open, 2 open",
         ("upstream", "model"),
@@ -197,18 +197,18 @@ async def build_lasting(
     )
     if off := index.why_off():
         logger.warning("nothing is served by meaning: %s", off)
-    metrics.gauge(
+    metrics.exposition.gauge(
         "sidecar_semantic_risk_limit",
         "Risk up to which hits by meaning are served; 0 where none are",
         lambda: 0.0 if index.why_off() else index.statistics().risk_limit or 0.0,
     )
-    metrics.gauge(
+    metrics.exposition.gauge(
         "sidecar_coalesce_listeners",
         "Requests that wait for a climb, whoever leads it",
         lambda: coalesce.listeners,
     )
     facts = {"version": __version__, "encoder": encoder.encoder_id, "device": encoder.device}
-    metrics.info("sidecar_build_info", "What runs here", facts)
+    metrics.exposition.info("sidecar_build_info", "What runs here", facts)
     return Lasting(
         metrics=metrics,
         log=log,
@@ -247,9 +247,9 @@ def _build_steering(metrics: Metrics) -> Steering:
     """Who holds goals, on the gauges."""
     steering = Steering()
     told = "Points of quality that a dollar must buy, by whose goal it is"
-    metrics.table("sidecar_router_lambda", told, ("tenant",), steering.prices)
+    metrics.exposition.table("sidecar_router_lambda", told, ("tenant",), steering.prices)
     told = "What was had over what was wanted: dollars, or the estimated gain"
-    metrics.table("sidecar_router_goal_ratio", told, ("tenant",), steering.ratios)
+    metrics.exposition.table("sidecar_router_goal_ratio", told, ("tenant",), steering.ratios)
     return steering
 
 
@@ -257,9 +257,9 @@ def _build_drifting(metrics: Metrics, logger: logging.Logger) -> Drifting:
     """Who watches the traffic move away from the artifact, on the gauges."""
     drifting = Drifting(logger)
     told = "How far traffic is from what the router was fitted on, by kind"
-    metrics.table("sidecar_router_drift", told, ("kind",), drifting.rows)
+    metrics.exposition.table("sidecar_router_drift", told, ("kind",), drifting.rows)
     told = "1 while the alarm of that kind is raised"
-    metrics.table("sidecar_router_drift_alarm", told, ("kind",), drifting.alarms)
+    metrics.exposition.table("sidecar_router_drift_alarm", told, ("kind",), drifting.alarms)
     return drifting
 
 
@@ -282,7 +282,7 @@ async def _build_board(
     await board.start()
     _show_ruled(board, display)
     stack.push_async_callback(board.close)
-    metrics.gauges(
+    metrics.exposition.gauges(
         "sidecar_override_active",
         "Switches of the operator that hold, whomever for",
         "switch",

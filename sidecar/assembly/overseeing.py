@@ -53,7 +53,7 @@ async def build_reviewing(
     )
     await reviewing.start()
     stack.push_async_callback(reviewing.close)
-    metrics.gauge(
+    metrics.exposition.gauge(
         "sidecar_review_items", "Answers that wait for a person's verdict", lambda: len(reviewing)
     )
     return reviewing
@@ -84,14 +84,14 @@ def build_overseer(
     )
     checks.start()
     stack.push_async_callback(checks.close)
-    metrics.gauges(
+    metrics.exposition.gauges(
         "sidecar_semantic_partitions",
         "Partitions with semantic hits of late",
         "state",
         {state.value: partial(trust.states.__getitem__, state) for state in State},
     )
     for name in ("value", "lower", "upper"):
-        metrics.gauge(
+        metrics.exposition.gauge(
             f"sidecar_semantic_false_hit_ratio{'' if name == 'value' else '_' + name}",
             f"Share of wrong hits among those checked: {name} (95 %, Clopper-Pearson)",
             partial(_estimate, trust, name),

@@ -51,7 +51,7 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         config_hash=config.digest,
         encoder_id=lasting.encoder_id,
         log=lasting.log,
-        meter=lasting.metrics,
+        meter=lasting.metrics.requests,
         logger=lasting.logger,
     )
     tiers = build_tiers(config, ladder, upstreams, lasting)

@@ -55,13 +55,13 @@ async def build_rollout(
     )
     stack.push_async_callback(rollout.close)
     await rollout.start(beginning(config, artifacts, encoder_id) if folder else None)
-    metrics.gauges(
+    metrics.exposition.gauges(
         "sidecar_router_rollout_state",
         "1 for the stage that a candidate is at",
         "state",
         {stage: partial(_is_at, rollout, stage) for stage in ("none", "shadow", "canary")},
     )
-    metrics.gauge(
+    metrics.exposition.gauge(
         "sidecar_router_canary_share_ratio",
         "Of routed requests, how many the candidate decides",
         lambda: rollout.state.share,

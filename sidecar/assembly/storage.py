@@ -31,6 +31,7 @@ from sidecar.disk.sealing import cipher_of
 from sidecar.encoder.batcher import Batcher
 from sidecar.front.display import Display
 from sidecar.process.pages import gather
+from sidecar.telemetry.exposition import Exposition
 from sidecar.telemetry.metrics import Metrics
 
 
@@ -115,7 +116,7 @@ async def build_storage(
             hook=metrics,
             keep_stale_s=config.cache.keep_stale_s,
         )
-        metrics.gauge(
+        metrics.exposition.gauge(
             "sidecar_cache_disk_bytes", "Of the disk store", lambda: disk.store.size_bytes
         )
     keeper = Keeper(
@@ -144,12 +145,18 @@ async def build_storage(
     batcher.post(partial(_gather_pages, logger))
     builder.start(index.partitions)
     stack.push_async_callback(builder.close)
-    metrics.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
-    metrics.gauge("sidecar_cache_bytes", "Bytes of them", lambda: store.bytes_held)
-    partitions = index.partitions
-    metrics.gauge("sidecar_cache_index_bytes", "Of open partitions", lambda: partitions.bytes_held)
-    metrics.gauge("sidecar_cache_open_partitions", "In memory", lambda: len(partitions))
+    _show(store, index, metrics.exposition)
     return Storage(store, index, keeper)
+
+
+def _show(store: MemoryStore, index: SemanticCache, exposition: Exposition) -> None:
+    partitions = index.partitions
+    exposition.gauge("sidecar_cache_entries", "Entries in memory", lambda: len(store))
+    exposition.gauge("sidecar_cache_bytes", "Bytes of them", lambda: store.bytes_held)
+    exposition.gauge(
+        "sidecar_cache_index_bytes", "Of open partitions", lambda: partitions.bytes_held
+    )
+    exposition.gauge("sidecar_cache_open_partitions", "In memory", lambda: len(partitions))
 
 
 def _gather_pages(logger: logging.Logger) -> None:

@@ -68,6 +68,7 @@ class Fronts:
         admission: Admission,
         store: Store,
         meter: Meter,
+        gauge: Callable[[str, str, Callable[[], float]], None],
         log_level: Literal["debug", "info", "warning", "error"],
         logger: logging.Logger,
     ) -> tuple[int, UnixDoor]:
@@ -94,7 +95,7 @@ class Fronts:
             logger=logger,
             on_restart=meter.restarted,
         )
-        meter.gauge("sidecar_workers", "Fronts that take requests", lambda: crew.alive)
+        gauge("sidecar_workers", "Fronts that take requests", lambda: crew.alive)
         owner = OwnerApi(
             display=self.display,
             pipeline=pipeline,

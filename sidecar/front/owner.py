@@ -51,10 +51,6 @@ class Meter(Protocol):
         """A front died, and another takes its place."""
         ...
 
-    def gauge(self, name: str, told: str, read: Callable[[], float]) -> None:
-        """Show what `read` gives."""
-        ...
-
 
 class OwnerApi:
     """Shows hits, and accounts for what was made of them. Lives on the main loop."""

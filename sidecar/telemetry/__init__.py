@@ -2,7 +2,7 @@
 
 Takes:      facts, after they happened.
 Gives:      Prometheus text, JSON log lines.
-May touch:  prometheus_client in `metrics.py`, logging in `logs.py`.
+May touch:  prometheus_client, logging in `logs.py`.
 Never:      a caller's text or key, a label that is not from a closed set.
 Owner:      `assembly` builds both and hands them on.
 """

@@ -1,128 +1,29 @@
-"""Counts and times in, Prometheus' text out. Every label is from a closed set of words."""
+"""What befalls the parts of one process in, counted; every label is from a closed set of words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Final
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Metric,
-    generate_latest,
-)
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Histogram
 
-from cache.entry import Hit
 from sidecar.encoder.batcher import BatchReport
-from sidecar.ledger import Ledger
-from sidecar.outcome import Attempt, Outcome
-from sidecar.telemetry.tallies import Spread, Tally
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1, 2.5, 10, 30, 120)
-"""Chosen: an exact hit lies under the first, a long answer of a large model under the last."""
-
-_RATIOS: Final = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99, 1.0)
-
-
-class _Table(Collector):
-    """A family of gauges that is read anew whenever somebody looks."""
-
-    def __init__(
-        self,
-        name: str,
-        told: str,
-        labels: Sequence[str],
-        read: Callable[[], Iterable[tuple[Sequence[str], float]]],
-    ) -> None:
-        self._head = name, told, labels
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        """See prometheus_client's Collector."""
-        name, told, labels = self._head
-        family = GaugeMetricFamily(name, told, labels=labels)
-        for values, number in self._read():
-            family.add_metric(values, number)
-        yield family
+from sidecar.telemetry.exposition import Exposition
+from sidecar.telemetry.requests import RequestMetrics
+from sidecar.telemetry.tallies import SECONDS
 
 
 class Metrics:
-    """This process's counters, in a registry of their own."""
+    """This process's counters.
+
+    Attributes:
+        exposition: Where all of them are shown.
+        requests: Those of requests that are over.
+    """
 
     def __init__(self) -> None:
-        self._registry = registry = CollectorRegistry()
-        self._requests = Tally(
-            "sidecar_requests",
-            "Requests that are over",
-            ["cache", "tier", "status", "stream"],
-            registry=registry,
-        )
-        self._misses = Tally(
-            "sidecar_misses", "Misses of the semantic tier by reason", ["reason"], registry=registry
-        )
-        self._coalesced = Tally(
-            "sidecar_coalesced",
-            "Requests answered by another one's climb, by what made them alike",
-            ["by"],
-            registry=registry,
-        )
-        self._errors = Tally(
-            "sidecar_errors", "Requests that ended in an error", ["error"], registry=registry
-        )
-        self._similarity = Histogram(
-            "sidecar_semantic_hit_similarity",
-            "Cosine of semantic hits",
-            buckets=_RATIOS,
-            registry=registry,
-        )
-        self._risk = Counter(
-            "sidecar_semantic_hit_risk_sum",
-            "Sum of the calibrated risks of semantic hits: the false hits to be expected",
-            registry=registry,
-        )
-        self._latency = Spread(
-            "sidecar_request_seconds",
-            "First byte read to last byte written",
-            "cache",
-            _SECONDS,
-            registry=registry,
-        )
-        self._overhead = Spread(
-            "sidecar_overhead_seconds",
-            "Our own share of it, upstreams excluded",
-            "cache",
-            _SECONDS,
-            registry=registry,
-        )
-        self._hops = Spread("sidecar_hop_seconds", "Each hop", "hop", _SECONDS, registry=registry)
-        self._cost = Tally("sidecar_cost_usd", "Dollars spent", ["tier"], registry=registry)
-        self._saved = Tally(
-            "sidecar_saved_usd", "Dollars saved against the top tier", registry=registry
-        )
-        self._overspent = Tally(
-            "sidecar_overspent_usd",
-            "Dollars that escalations cost beyond the top tier alone",
-            registry=registry,
-        )
-        self._tokens = Tally(
-            "sidecar_tokens", "Tokens billed", ["tier", "direction"], registry=registry
-        )
-        self._attempts = Tally(
-            "sidecar_attempts", "Calls upstream", ["tier", "outcome"], registry=registry
-        )
-        self._escalations = Tally(
-            "sidecar_escalations", "Steps to a higher tier", registry=registry
-        )
-        self._decisions = Tally(
-            "sidecar_decisions", "Entry tiers by reason", ["tier", "reason"], registry=registry
-        )
+        self.exposition = Exposition()
+        registry = self.exposition.registry
+        self.requests = RequestMetrics(registry)
         self._dropped = Counter(
             "sidecar_traffic_dropped", "Records not logged", ["reason"], registry=registry
         )
@@ -185,22 +86,6 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        self._degraded = Tally(
-            "sidecar_degraded", "Answers by who stood in for whom", ["mode"], registry=registry
-        )
-        self._violations = Counter(
-            "sidecar_guardrail_violations",
-            "Requests refused and answers held, by the rule that they break",
-            ["rule"],
-            registry=registry,
-        )
-        self._rules = Tally(
-            "sidecar_router_rules",
-            "Requests by the rule that routes them",
-            ["rule"],
-            registry=registry,
-        )
-        self._drills = Counter("sidecar_drills", "Drills run", ["kind"], registry=registry)
         self._refused = Counter(
             "sidecar_requests_refused",
             "Requests that were not let in, or not paid for",
@@ -211,7 +96,7 @@ class Metrics:
             "sidecar_queue_seconds",
             "Wait for a place, of those that waited and got one",
             ["priority"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self._lost_spendings = Counter(
@@ -264,102 +149,8 @@ class Metrics:
             "sidecar_worker_restarts", "Fronts that died and were started again", registry=registry
         )
 
-    def gauge(self, name: str, told: str, read: Callable[[], float]) -> None:
-        """Show what `read` returns, whenever somebody looks."""
-        Gauge(name, told, registry=self._registry).set_function(read)
-
-    def gauges(
-        self, name: str, told: str, label: str, reads: Mapping[str, Callable[[], float]]
-    ) -> None:
-        """As `gauge`, one for each value of `label`."""
-        family = Gauge(name, told, [label], registry=self._registry)
-        for value, read in reads.items():
-            family.labels(value).set_function(read)
-
-    def table(
-        self,
-        name: str,
-        told: str,
-        labels: Sequence[str],
-        read: Callable[[], Iterable[tuple[Sequence[str], float]]],
-    ) -> None:
-        """As `gauges`, with rows that may change: `read` gives each one's labels and value."""
-        self._registry.register(_Table(name, told, labels, read))
-
-    def info(self, name: str, told: str, facts: dict[str, str]) -> None:
-        """Show facts that hold for the life of the process."""
-        Gauge(name, told, list(facts), registry=self._registry).labels(**facts).set(1)
-
-    def exposition(self) -> bytes:
-        """The registry as Prometheus reads it."""
-        return generate_latest(self._registry)
-
-    def request(
-        self,
-        ledger: Ledger,
-        *,
-        tiers: Sequence[str],
-        saved_usd: Decimal,
-        total_ms: float,
-        overhead_ms: float,
-    ) -> None:
-        """One request is over; see accounting.Meter."""
-        inquiry, outcome = ledger.inquiry, ledger.outcome
-        tier = tiers[outcome.served.place] if outcome is not None else ""
-        tier = ledger.hit.entry.tier if ledger.hit is not None else tier
-        stream = "true" if inquiry.request.stream else "false"
-        self._requests.add(ledger.cache, tier, str(ledger.status), stream)
-        self._latency.see(ledger.cache, total_ms / 1e3)
-        self._overhead.see(ledger.cache, overhead_ms / 1e3)
-        for hop, spent_ms in inquiry.watch.hops_ms.items():
-            self._hops.see(hop, spent_ms / 1e3)
-        if ledger.error or ledger.refused_by or ledger.degraded:
-            self._troubled(ledger)
-        if ledger.miss is not None:
-            self._misses.add(ledger.miss.reason.value)
-        if ledger.cache == "coalesced":
-            self._coalesced.add("key" if ledger.hit is None else "meaning")
-        if ledger.aim is not None and ledger.aim.rule:
-            self._rules.add(ledger.aim.rule)
-        if ledger.hit is not None:
-            self._found(ledger.hit)
-        if ledger.outcome is not None and ledger.pays:
-            self._climbed(ledger.outcome, tiers)
-        elif ledger.outcome is None:
-            self._called(ledger.attempts, tiers)
-        (self._saved if saved_usd >= 0 else self._overspent).add(amount=abs(float(saved_usd)))
-
-    def _troubled(self, ledger: Ledger) -> None:
-        if ledger.error:
-            self._errors.add(ledger.error)
-        if ledger.refused_by:
-            self._violations.labels(ledger.refused_by).inc()
-        if ledger.degraded:
-            self._degraded.add(ledger.degraded)
-
-    def _found(self, hit: Hit) -> None:
-        if hit.kind == "semantic":
-            self._similarity.observe(hit.similarity)
-            self._risk.inc(hit.risk)
-
-    def _climbed(self, outcome: Outcome, tiers: Sequence[str]) -> None:
-        if escalations := outcome.escalations:
-            self._escalations.add(amount=escalations)
-        self._decisions.add(tiers[outcome.decision.entry], outcome.decision.reason)
-        self._called(outcome.attempts, tiers)
-
-    def _called(self, attempts: Iterable[Attempt], tiers: Sequence[str]) -> None:
-        for attempt in attempts:
-            tier = tiers[attempt.place]
-            self._attempts.add(tier, attempt.outcome)
-            self._cost.add(tier, amount=float(attempt.cost_usd))
-            self._tokens.add(tier, "in", amount=attempt.tokens_in)
-            self._tokens.add(tier, "out", amount=attempt.tokens_out)
-            if attempt.violation is not None:
-                self._violations.labels(attempt.violation.rule).inc()
-
     def feedback(self, score: float | None) -> None:
-        """One piece of feedback came in."""
+        """See web.feedback_api.Meter."""
         self._feedback.labels(_sense(score)).inc()
 
     def noticed(self, why: str) -> None:
@@ -374,10 +165,6 @@ class Metrics:
         """See oversight.findings.Meter."""
         self._verified.labels(outcome).inc()
         self._verify_cost.inc(float(cost_usd))
-
-    def drilled(self, kind: str) -> None:
-        """See accounting.Meter."""
-        self._drills.labels(kind).inc()
 
     def retried(self, outcome: str) -> None:
         """See replicas.replicas.Meter."""
@@ -421,15 +208,15 @@ class Metrics:
         self._dropped.labels(reason).inc()
 
     def lost_write(self, count: int) -> None:
-        """See keeper.Hook."""
+        """See caching.persistence.Hook."""
         self._lost.inc(count)
 
     def read_disk(self, outcome: str) -> None:
-        """See persistence.Hook."""
+        """See caching.reads.Hook."""
         self._disk_reads.labels(outcome).inc()
 
     def built_index(self, outcome: str) -> None:
-        """See builder.Hook."""
+        """See caching.builder.Hook."""
         self._index_builds.labels(outcome).inc()
 
     def fronted(self, outcome: str, count: int) -> None:
@@ -441,23 +228,23 @@ class Metrics:
         self._restarts.inc()
 
     def refreshed(self, outcome: str) -> None:
-        """See refresh.Hook."""
+        """See flights.refresh.Hook."""
         self._refreshes.labels(outcome).inc()
 
     def on_batch(self, report: BatchReport) -> None:
-        """See BatcherHook."""
+        """See encoder.batcher.BatcherHook."""
         self._batches.observe(report.texts)
 
     def on_full(self) -> None:
-        """See BatcherHook."""
+        """See encoder.batcher.BatcherHook."""
         self._encoder_faults.labels("full").inc()
 
     def on_skipped(self) -> None:
-        """See BatcherHook."""
+        """See encoder.batcher.BatcherHook."""
         self._encoder_faults.labels("caller_left").inc()
 
     def on_post_fault(self, fault: Exception) -> None:  # noqa: ARG002 - the protocol's shape
-        """See BatcherHook."""
+        """See encoder.batcher.BatcherHook."""
         self._encoder_faults.labels("fault").inc()
         self._lost.inc()
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from sidecar import __version__
 from sidecar.errors import ConfigError
-from sidecar.telemetry.metrics import CONTENT_TYPE
+from sidecar.telemetry.exposition import CONTENT_TYPE
 from sidecar.web.middleware import json_response
 from sidecar.web.token import OperatorToken
 

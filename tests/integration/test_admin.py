@@ -130,7 +130,7 @@ async def test_a_bound_that_cannot_be_held_is_said_in_words(
     assert told["risk_limit"] is None
     assert "no risk is shown to hold 0.0001" in told["told"]
     assert "nothing is served by meaning: no risk is shown" in caplog.text
-    assert b"sidecar_semantic_risk_limit 0.0" in sidecar.lasting.metrics.exposition()
+    assert b"sidecar_semantic_risk_limit 0.0" in sidecar.lasting.metrics.exposition.text()
 
 
 async def test_an_entry_is_found_and_shown_without_secrets(operate: Operate) -> None:

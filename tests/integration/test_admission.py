@@ -349,7 +349,7 @@ async def test_the_operator_sees_what_is_left(start: Start) -> None:
     assert Decimal(shop["total"]["remaining_usd"]) == 1 - spent
     assert shop["day"]["limit_usd"] is None
     assert shop["users_today"] == [{"user": "ann", "committed_usd": str(spent.normalize())}]
-    exposition = sidecar.lasting.metrics.exposition().decode()
+    exposition = sidecar.lasting.metrics.exposition.text().decode()
     assert 'sidecar_budget_remaining_usd{period="total",tenant="shop"}' in exposition
     assert "sk-shop" not in exposition
 
@@ -443,7 +443,7 @@ async def test_the_vendors_client_does_not_ask_again_where_no_money_is(start: St
             "insufficient_quota",
         )
         assert 0 < int(caught.value.response.headers["retry-after"]) <= 86_400
-        exposition = sidecar.lasting.metrics.exposition().decode()
+        exposition = sidecar.lasting.metrics.exposition.text().decode()
         told = 'sidecar_requests_refused_total{reason="budget_day",tenant="shop"} 1.0'
         assert told in exposition
 
@@ -492,7 +492,7 @@ async def test_many_who_follow_one_without_money_are_refused_at_once(start: Star
         answers = await told(sidecar, [SUM] * 60, model="large", max_tokens=100)
         assert {answer.status for answer in answers} == {429}
         assert not vendor.asked
-        exposition = sidecar.lasting.metrics.exposition().decode()
+        exposition = sidecar.lasting.metrics.exposition.text().decode()
         assert 'sidecar_requests_refused_total{reason="budget",tenant="shop"} 60.0' in exposition
 
 

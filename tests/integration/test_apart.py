@@ -134,6 +134,6 @@ async def test_poisoned_labels_shut_the_partition_that_they_poison(start: Start)
         await sidecar.settled()
         hit = await sidecar.ask(PARAPHRASE, YOURS, **PINNED)
         assert hit.headers["x-sidecar-cache"] == "hit-semantic"
-        told = sidecar.lasting.metrics.exposition().decode()
+        told = sidecar.lasting.metrics.exposition.text().decode()
         assert 'sidecar_semantic_partitions{state="off"} 1.0' in told
         assert 'sidecar_semantic_partitions{state="open"} 1.0' in told

@@ -50,7 +50,7 @@ async def test_what_memory_has_no_room_for_is_served_from_disk(
     again = await sidecar.ask(_sum(0), DEBUG)
     assert (_where(first), _where(again)) == (("hit-exact", "disk"), ("hit-exact", "memory"))
     assert first.body["choices"] == again.body["choices"]
-    exposition = sidecar.lasting.metrics.exposition()
+    exposition = sidecar.lasting.metrics.exposition.text()
     assert b'sidecar_cache_disk_reads_total{outcome="hit"} 1.0' in exposition
 
 

@@ -173,7 +173,7 @@ async def test_each_is_counted_logged_and_open_to_feedback(
     wire = await connect(running)
     await warm(wire, request())
     ids = [(await wire.ask(request()))[0]["x-sidecar-request-id"] for _ in range(3)]
-    told = running.lasting.metrics.exposition().decode()
+    told = running.lasting.metrics.exposition.text().decode()
     labels = 'cache="hit-exact",status="200",stream="false",tier="small"'
     assert f"sidecar_requests_total{{{labels}}} 4.0" in told
 

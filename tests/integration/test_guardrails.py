@@ -163,7 +163,7 @@ async def test_what_an_answer_may_not_say(
         assert answer.body["error"]["type"] == "guardrail_error"
         assert "seven" not in answer.body["error"]["message"]
     assert len(sidecar.lasting.store) == 0
-    exposed = sidecar.lasting.metrics.exposition().decode()
+    exposed = sidecar.lasting.metrics.exposition.text().decode()
     count = f'sidecar_guardrail_violations_total{{rule="answer-denied"}} {len(asked)}.0'
     assert count in exposed
 
@@ -229,7 +229,7 @@ async def test_a_request_that_breaks_a_rule_costs_nothing_and_is_told(
         assert (answer.status, answer.body["error"]["code"]) == (400, "guardrail_deny")
         assert answer.body["error"]["param"] == "messages[0]"
         assert vendor.asked == []
-        exposed = sidecar.lasting.metrics.exposition()
+        exposed = sidecar.lasting.metrics.exposition.text()
         assert b'sidecar_guardrail_violations_total{rule="deny"} 1.0' in exposed
     (record,) = read_folder(tmp_path)
     assert isinstance(record, RequestRecord)

@@ -104,7 +104,7 @@ async def test_hits_are_checked_behind_the_callers_back(start: Start) -> None:
     report = sidecar.lasting.overseer.report()
     assert (report.right, report.wrong) == (1, 0)
     assert report.estimate.upper < 1.0
-    told = sidecar.lasting.metrics.exposition().decode()
+    told = sidecar.lasting.metrics.exposition.text().decode()
     assert 'sidecar_semantic_verified_total{outcome="right"} 1.0' in told
     assert "sidecar_semantic_false_hit_ratio 0.0" in told
     assert 'sidecar_semantic_partitions{state="open"} 1.0' in told
@@ -188,7 +188,7 @@ async def test_a_partition_of_wrong_hits_turns_itself_off(start: Start) -> None:
         assert seen == ["hit"] * 4 + ["off: too many hits of this partition were wrong"] * 2
         watched = sidecar.lasting.overseer.report().watched
         assert [(one.state.value, one.wrong) for one in watched] == [("off", 2)]
-        told = sidecar.lasting.metrics.exposition().decode()
+        told = sidecar.lasting.metrics.exposition.text().decode()
         assert 'sidecar_semantic_partitions{state="off"} 1.0' in told
 
 

@@ -183,7 +183,7 @@ async def test_fifty_who_mean_the_same_are_one_call(scene: Set, tmp_path: Path) 
     assert all(0.6 <= float(told["x-sidecar-similarity"]) <= 1 for told in followers)
     assert {told["x-sidecar-cost-usd"] for told in followers} == {"0"}
     assert {told["x-sidecar-saved-usd"] for told in followers} == {"0.00015"}
-    exposition = on.sidecar.lasting.metrics.exposition()
+    exposition = on.sidecar.lasting.metrics.exposition.text()
     assert b'sidecar_coalesced_total{by="meaning"} 49.0' in exposition
     assert len(on.sidecar.lasting.nearby) == 0
     on.sidecar.lasting.log.close()
@@ -203,7 +203,7 @@ async def test_the_very_same_question_follows_by_its_key(scene: Set) -> None:
     told = [a.headers for a in answers if a.headers["x-sidecar-cache"] == "coalesced"]
     assert len(told) == 2
     assert not any("x-sidecar-similarity" in headers for headers in told)
-    assert b'sidecar_coalesced_total{by="key"} 2.0' in on.sidecar.lasting.metrics.exposition()
+    assert b'sidecar_coalesced_total{by="key"} 2.0' in on.sidecar.lasting.metrics.exposition.text()
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ async def test_what_is_set_is_listed_counted_and_shown(operate: Operate) -> None
     (listed,) = (await sidecar.operate("GET")).body["overrides"]
     assert (listed["switch"], listed["reason"]) == ("semantic-off", "wrong hits")
     assert 0 < listed["expires_in_s"] <= 600
-    exposed = sidecar.lasting.metrics.exposition()
+    exposed = sidecar.lasting.metrics.exposition.text()
     assert b'sidecar_override_active{switch="semantic-off"} 1.0' in exposed
     assert b'sidecar_override_active{switch="read-only"} 0.0' in exposed
     assert (await sidecar.ask(SUM, DEBUG)).headers["x-sidecar-overrides"] == "semantic-off"

@@ -100,7 +100,7 @@ async def test_a_verdict_is_the_surest_label(
     sidecar.lasting.log.close()
     (example,) = read_traffic(tmp_path / "traffic", sidecar.lasting.encoder_id)
     assert [told.correct for told in example.answers.values() if told.correct is not None] == [1.0]
-    exposition = sidecar.lasting.metrics.exposition().decode()
+    exposition = sidecar.lasting.metrics.exposition.text().decode()
     assert 'sidecar_reviews_total{label="good"} 1.0' in exposition
 
 

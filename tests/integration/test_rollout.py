@@ -123,7 +123,7 @@ async def test_a_sabotaged_artifact_is_taken_back(start: Start, tmp_path: Path) 
     assert rollout.state.history[-1].reason.startswith(("quality", "errors", "escalations"))
     assert asked < 400
     assert set(await served_by(sidecar, 10, 1_000)) == {shipped}
-    exposition = sidecar.lasting.metrics.exposition().decode()
+    exposition = sidecar.lasting.metrics.exposition.text().decode()
     assert 'sidecar_router_rollout_state{state="none"} 1.0' in exposition
     assert 'sidecar_router_releases_total{action="rolled_back"} 1.0' in exposition
     for role in ("serving", "canary", "shadow"):

@@ -162,7 +162,9 @@ async def test_rules_come_before_the_router(
     vendors.calls.clear()
     assert (await routed(sidecar, "This is Confidential: x."))[0] == "sealed"
     assert (vendors.calls["away"], vendors.calls["home"]) == (0, 1)
-    assert b'sidecar_router_rules_total{rule="code"} 1.0' in sidecar.lasting.metrics.exposition()
+    assert (
+        b'sidecar_router_rules_total{rule="code"} 1.0' in sidecar.lasting.metrics.exposition.text()
+    )
     sidecar.lasting.log.close()
     told = [each for each in read_folder(tmp_path) if isinstance(each, RequestRecord)]
     assert [each.rule for each in told] == ["code", "greeting", "german", "", "sealed"]
@@ -221,7 +223,7 @@ async def test_a_goal_moves_the_price_and_is_told(start: Start) -> None:
     ((name, pacer),) = sidecar.lasting.steering.standings()
     assert (name, pacer.bills) == ("all", 5)
     assert pacer.had > 0.0
-    exposed = sidecar.lasting.metrics.exposition()
+    exposed = sidecar.lasting.metrics.exposition.text()
     assert b'sidecar_router_lambda{tenant="all"}' in exposed
     assert b'sidecar_router_goal_ratio{tenant="all"}' in exposed
 
@@ -237,4 +239,6 @@ async def test_traffic_is_watched_for_drift(start: Start) -> None:
     await sidecar.post("/v1/feedback", said)
     assert drifting.standings["input"].seen == 1
     assert drifting.report()["artifact"] == told.headers["x-sidecar-router"]
-    assert b'sidecar_router_drift_alarm{kind="input"} 0.0' in sidecar.lasting.metrics.exposition()
+    assert (
+        b'sidecar_router_drift_alarm{kind="input"} 0.0' in sidecar.lasting.metrics.exposition.text()
+    )

@@ -169,7 +169,7 @@ async def test_long_bodies_take_no_more_than_their_room(start: Start) -> None:
     assert refused.body["error"]["code"] == "over_capacity"
     assert refused.headers["retry-after"] == "1"
     assert (await sidecar.ask(short)).status == 200
-    assert b'reason="bodies_full"' in sidecar.lasting.metrics.exposition()
+    assert b'reason="bodies_full"' in sidecar.lasting.metrics.exposition.text()
     writer.transport.abort()
     async with asyncio.timeout(PATIENCE_S):
         while (await sidecar.ask(long)).status != 200:
@@ -486,7 +486,7 @@ async def test_no_secret_is_told_to_anybody(
             answer = await sidecar.ask("hello", headers)
             assert answer.status in {400, 401, 403}
             told += [str(answer.headers), str(answer.body)]
-        told.append(sidecar.lasting.metrics.exposition().decode())
+        told.append(sidecar.lasting.metrics.exposition.text().decode())
     assert gossip.asked >= 20
     told += [JsonFormatter().format(record) for record in caplog.records]
     told += _files(tmp_path)

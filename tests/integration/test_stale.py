@@ -46,7 +46,7 @@ async def test_an_expired_answer_is_served_while_a_new_one_is_fetched(start: Sta
     fresh = await sidecar.ask(SUM)
     assert fresh.headers["x-sidecar-cache"] == "hit-exact"
     assert int(fresh.headers["age"]) < KEPT_S
-    exposition = sidecar.lasting.metrics.exposition()
+    exposition = sidecar.lasting.metrics.exposition.text()
     assert b'sidecar_cache_refreshes_total{outcome="done"} 1.0' in exposition
 
 

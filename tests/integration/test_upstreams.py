@@ -53,7 +53,9 @@ async def test_another_upstream_answers_and_the_header_says_so(
     answer = await ask(sidecar, stream=bool(stream))
     assert (answer.status, answer.headers["x-sidecar-degraded"]) == (200, "upstream")
     assert "(b)" in str(answer.body)
-    assert b'sidecar_degraded_total{mode="upstream"} 1.0' in sidecar.lasting.metrics.exposition()
+    assert (
+        b'sidecar_degraded_total{mode="upstream"} 1.0' in sidecar.lasting.metrics.exposition.text()
+    )
 
 
 async def test_another_tier_answers_and_the_header_says_so(
@@ -205,7 +207,7 @@ async def test_a_breaker_opens_and_says_so_in_the_metrics(
         answer = await sidecar.ask(f"{QUESTION} {number}", model="small")
         assert answer.headers["x-sidecar-degraded"] == "upstream"
     assert vendors.calls == {"a": 2, "b": 4}
-    exposition = sidecar.lasting.metrics.exposition()
+    exposition = sidecar.lasting.metrics.exposition.text()
     assert b'sidecar_breaker_state{model="m-small",upstream="a"} 2.0' in exposition
     assert b'sidecar_breaker_state{model="m-small",upstream="b"} 0.0' in exposition
 
@@ -255,7 +257,7 @@ async def test_a_retry_saves_the_answer(start: Start, vendors: Vendors, root: st
     answer = await asking
     assert answer.status == 200
     assert "outcome=UpstreamUnreachable" in answer.headers["x-sidecar-attempts"]
-    assert b'sidecar_retries_total{outcome="made"} 1.0' in sidecar.lasting.metrics.exposition()
+    assert b'sidecar_retries_total{outcome="made"} 1.0' in sidecar.lasting.metrics.exposition.text()
 
 
 async def test_a_late_answer_is_overtaken(start: Start, vendors: Vendors, root: str) -> None:
@@ -317,7 +319,7 @@ async def test_a_drill_degrades_one_request_and_leaves_no_trace(
         assert states == {"closed"}
         kind = drill.partition("@")[0]
         counted = f'sidecar_drills_total{{kind="{kind}"}} 1.0'
-        assert counted.encode() in sidecar.lasting.metrics.exposition()
+        assert counted.encode() in sidecar.lasting.metrics.exposition.text()
     assert len(list(read_folder(tmp_path))) == 1
 
 
