@@ -19,7 +19,8 @@ from sidecar.admission.admission import Admission
 from sidecar.config import Config
 from sidecar.oversight.budget import Budget
 from sidecar.oversight.shadows import Log, Shadows
-from sidecar.rollout.rollout import Beginning, Rollout
+from sidecar.rollout.released import Beginning
+from sidecar.rollout.rollout import Rollout
 from sidecar.telemetry.metrics import Metrics
 
 OFF_PEAK_RATIO: Final = 0.25

@@ -4,5 +4,5 @@ Takes:      a registry's state, requests that are over, feedback and labels; the
 Gives:      a router of one or two arms; the next step of a trial, written to the registry.
 May touch:  the registry's folder, on a thread of its own.
 Never:      the network, the cache, a caller's answer: a trial that fails costs a trial.
-Owner:      Rollout, on the event loop's thread; arms and guard are values.
+Owner:      Rollout, on the event loop's thread, of what is released and of the evidence.
 """
