@@ -3,11 +3,6 @@
 Each size has a process of its own, a disk store of its own in a temporary folder, and the parts
 that serve: the disk's reader, `Partitions`, and the `Builder` that lays their indexes. A search is
 compared with every vector of the partition, so that what it misses is counted and not estimated.
-
-The cloud. Vectors of real questions, if a file of them is given (`sidecar encoder embed`), else of
-clusters that are drawn; some of them are held out to be asked. It is grown by turning a vector of
-it toward the difference of two others, by an angle drawn from those between real neighbours: so a
-vector has its nearest where a real one has, and the cloud keeps the directions in which it is wide.
 """
 
 from __future__ import annotations
@@ -15,42 +10,42 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cache.entry import Entry
 from cache.partitions import Partitions
 from cache.stores.cells import CellStore
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore
 from cache.stores.reader import DiskReader
 from sidecar.caching.builder import Builder, give_back
+from sidecar.caching.cloud import (
+    BODY,
+    CHUNK,
+    ENCODER,
+    HERE,
+    Vectors,
+    cloud_of,
+    entry_of,
+    partition_of,
+    stored,
+    turned,
+)
 
 T = TypeVar("T")
-Vectors = NDArray[np.float32]
 
-DIM: Final = 384
-ENCODER: Final = "bench"
-HERE: Final = b"p" * 20
 NEAR: Final = 0.75
 """Chosen: under this similarity next to nothing is served, whatever is found."""
 
 CANDIDATES: Final = 5
 """As `[cache.semantic] candidates`."""
-
-ASKED: Final = 500
-"""Chosen: questions of each kind; 1,000 in all leave a recall of .99 uncertain by .006."""
 
 EACH: Final = 100
 """Entries of each where there are many partitions."""
@@ -61,7 +56,6 @@ CHANGED: Final = 1_000
 IN_MEMORY: Final = 100_000
 """Chosen: the largest size that is also kept in memory alone, at 3.5 kB each."""
 
-_CHUNK: Final = 20_000
 _MIB: Final = 2**20
 
 
@@ -149,24 +143,24 @@ class _Outcomes(list[str]):
 
 def measured(size: int, vectors: Path | None, seed: int) -> dict[str, Any]:
     """The row of one size, as JSON has it."""
-    with _cloud(size, vectors, seed) as (cloud, asked), _store(cloud) as store:
+    with cloud_of(size, vectors, seed) as (cloud, asked), stored(cloud) as store:
         return asdict(asyncio.run(_measured(cloud, asked, store)))
 
 
 def measured_alone(size: int, vectors: Path | None, seed: int) -> float:
     """Private memory for each entry where memory is all there is, the answer's bytes taken off."""
-    with _cloud(size, vectors, seed) as (cloud, _):
+    with cloud_of(size, vectors, seed) as (cloud, _):
         gc.collect()
         before, store, partitions = _private_bytes(), MemoryStore(2**40), Partitions()
         for number, vector in enumerate(cloud):
-            store.put(_entry(number, np.array(vector), HERE))
+            store.put(entry_of(number, np.array(vector), HERE))
             partitions.add(HERE, number, vector)
-        return (_private_bytes() - before) / size - len(_BODY)
+        return (_private_bytes() - before) / size - len(BODY)
 
 
 def measured_many(count: int, vectors: Path | None, seed: int) -> dict[str, Any]:
     """What so many partitions of EACH entries take, as JSON has it."""
-    with _cloud(count * EACH, vectors, seed) as (cloud, asked), _store(cloud, EACH) as store:
+    with cloud_of(count * EACH, vectors, seed) as (cloud, asked), stored(cloud, EACH) as store:
         store.close()
         return asdict(_measured_many(store.path, asked, count))
 
@@ -187,7 +181,7 @@ async def _measured(cloud: Vectors, asked: Vectors, store: DiskStore) -> Row:
     searched = await owner.run(partial(_searched, partitions, asked))
     fetched_ms = [_timed_ms(partial(readers[2].entries, found)) for found, _ in searched]
     recall, recall_near = _recall(cloud, asked, [found for found, _ in searched])
-    fresh = _turned(cloud[:_CHUNK], CHANGED, np.array([0.9]), np.random.default_rng(5))
+    fresh = turned(cloud[:CHUNK], CHANGED, np.array([0.9]), np.random.default_rng(5))
     added, removed = await owner.run(partial(_changed, partitions, fresh, size))
     calm = await _stall(owner, partitions, asked, asyncio.sleep(5.0))
     owner.longest_ms, relay = 0.0, builder.relay(partitions, HERE)
@@ -241,7 +235,7 @@ def _measured_many(path: Path, asked: Vectors, count: int) -> Many:
     start_s = time.perf_counter() - begun_s
     partitions = Partitions(source=reader, max_bytes=1024 * _MIB)
     before = _private_bytes()
-    names = [_name(number) for number in range(count)]
+    names = [partition_of(number) for number in range(count)]
     search = partial(_search, partitions)
     first = [_timed_ms(partial(search, asked[i % len(asked)], n)) for i, n in enumerate(names)]
     again = [_timed_ms(partial(search, asked[0], n)) for n in names[-100:]]
@@ -309,101 +303,14 @@ def _recall(cloud: Vectors, asked: Vectors, found: list[list[int]]) -> tuple[flo
     Of two entries that are equally near either will do.
     """
     best = np.full(len(asked), -1.0)
-    for start in range(0, len(cloud), _CHUNK):
-        best = np.maximum(best, (asked @ cloud[start : start + _CHUNK].T).max(axis=1))
+    for start in range(0, len(cloud), CHUNK):
+        best = np.maximum(best, (asked @ cloud[start : start + CHUNK].T).max(axis=1))
     got = [
         float((cloud[ids] @ v).max()) if ids else -1.0 for ids, v in zip(found, asked, strict=True)
     ]
     is_hit = np.array(got) >= best - 1e-6
     is_near = best >= NEAR
     return float(is_hit.mean()), float(is_hit[is_near].mean()) if is_near.any() else float("nan")
-
-
-_BODY: Final = b'{"choices": [{"message": {"content": "' + b"x" * 350 + b'"}}]}'
-
-
-def _entry(number: int, vector: Vectors, partition: bytes) -> Entry:
-    return Entry(
-        entry_id=number,
-        fingerprint=number.to_bytes(20, "big"),
-        partition=partition,
-        question=f"How is question {number} answered?",
-        vector=vector,
-        body=bytes(bytearray(_BODY)),
-        tier="small",
-        model="m",
-        tokens_in=20,
-        tokens_out=80,
-        cost_usd=Decimal("0.0001"),
-        created_at=0.0,
-        expires_at=1e12,
-    )
-
-
-def _name(number: int) -> bytes:
-    return number.to_bytes(20, "big")
-
-
-@contextmanager
-def _store(cloud: Vectors, each: int | None = None) -> Iterator[DiskStore]:
-    """A disk store of the cloud: one partition, or one for each so many."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = DiskStore.open(Path(folder) / "cache.sqlite", ENCODER)
-        for start in range(0, len(cloud), _CHUNK // 10):
-            part = cloud[start : start + _CHUNK // 10]
-            store.write(
-                [
-                    _entry(number, vector, HERE if each is None else _name(number // each))
-                    for number, vector in enumerate(part, start=start)
-                ],
-                [],
-            )
-        yield store
-
-
-@contextmanager
-def _cloud(size: int, vectors: Path | None, seed: int) -> Iterator[tuple[Vectors, Vectors]]:
-    """(size, DIM) in a file, lest it count as memory, and the questions to be asked of it."""
-    dice = np.random.default_rng(seed)
-    real = _clusters(dice) if vectors is None else np.load(vectors, allow_pickle=False)
-    real = real[dice.permutation(len(real))]
-    held, real = real[:ASKED], real[ASKED:]
-    sample = real[:2_000]
-    similar = sample @ real.T  # (2000, n)
-    similar[similar > 1.0 - 1e-6] = -1.0  # itself, and the same text once more
-    cosines = np.minimum(similar.max(axis=1), 0.999)
-    with tempfile.NamedTemporaryFile() as file:
-        cloud = np.memmap(file.name, np.float32, "w+", shape=(size, real.shape[1]))
-        for start in range(0, size, _CHUNK):
-            count = min(_CHUNK, size - start)
-            own = real[start : start + count]
-            more = _turned(real, count - len(own), cosines, dice)
-            cloud[start : start + count] = np.concatenate([own, more])
-        turned = _turned(cloud[: min(size, _CHUNK)], ASKED, cosines, dice)
-        yield cloud, np.concatenate([held, turned])
-
-
-def _turned(
-    vectors: Vectors, count: int, cosines: NDArray[np.floating[Any]], dice: np.random.Generator
-) -> Vectors:
-    """(count, dim): some of `vectors`, each turned toward the difference of two others."""
-    one, two, three = (vectors[dice.integers(len(vectors), size=count)] for _ in range(3))
-    toward = two - three
-    toward -= (toward * one).sum(axis=1, keepdims=True) * one
-    toward /= np.linalg.norm(toward, axis=1, keepdims=True) + 1e-9
-    cosine = dice.choice(cosines, size=count).astype(np.float32)[:, np.newaxis]
-    turned = cosine * one + np.sqrt(1 - cosine**2) * toward
-    made: Vectors = turned / np.linalg.norm(turned, axis=1, keepdims=True)
-    return made.astype(np.float32)
-
-
-def _clusters(dice: np.random.Generator, count: int = 50_000) -> Vectors:
-    """Where no real vectors are given: 2,000 centres, the rest strewn about them."""
-    centres = dice.normal(size=(2_000, DIM)).astype(np.float32) / np.sqrt(DIM)
-    strewn = dice.normal(size=(count, DIM)).astype(np.float32) / np.sqrt(DIM)
-    made = centres[dice.integers(2_000, size=count)] + 0.6 * strewn
-    vectors: Vectors = made / np.linalg.norm(made, axis=1, keepdims=True)
-    return vectors
 
 
 def _private_bytes() -> int:
