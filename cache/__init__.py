@@ -2,7 +2,7 @@
 
 Takes:      requests as plain values, unit vectors, instants, and entries to keep.
 Gives:      keys, permits, entries, candidates; never an exception that is not a CacheError.
-May touch:  numpy; faiss in `index.py`; the disk in `stores/disk.py`.
+May touch:  numpy; faiss in `index`; the disk in `stores`.
 Never:      an event loop, network, clock (instants are handed in), logging, `router`, `sidecar`.
 Owner:      whoever built the part; nothing in here takes a lock.
 """

@@ -25,17 +25,11 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 
 from cache.entry import EntryId, Vector
-from cache.index import (
-    CellIndex,
-    Cells,
-    Codes,
-    Neighbour,
-    RowIndex,
-    Rows,
-    laid_again,
-    trained,
-    training_rows,
-)
+from cache.index.cells import CellIndex, Cells
+from cache.index.codes import Codes, Rows
+from cache.index.laying import laid_again, trained, training_rows
+from cache.index.nearest import Neighbour
+from cache.index.rows import RowIndex
 
 Layout: TypeAlias = RowIndex | CellIndex
 

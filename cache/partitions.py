@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from cache.entry import EntryId, Vector
 from cache.growth import Change, GrowingIndex, Layout
-from cache.index import Rows
+from cache.index.codes import Rows
 
 SMALL: Final = 512
 """Chosen: rows that are read while somebody waits: 2 ms. More are read in the background."""

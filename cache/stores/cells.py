@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from cache.errors import StoreError
-from cache.index import Cells
+from cache.index.cells import Cells
 from cache.stores.cipher import Cipher, mark_of
 from cache.stores.sound import Make, deleted, opened, tables
 from cache.stores.tables import translated

@@ -14,7 +14,7 @@ import numpy as np
 
 from cache.entry import Entry, EntryId
 from cache.epochs import Selector
-from cache.index import Rows, encoded
+from cache.index.codes import Rows, encoded
 from cache.stores.cipher import Cipher
 from cache.stores.rows import GET, entry_of, opened_field
 from cache.stores.tables import connected_to_read, named, translated

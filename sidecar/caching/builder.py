@@ -16,7 +16,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 from cache.errors import CacheError
 from cache.growth import FEW, GrowingIndex, Layout, filled, replay
-from cache.index import CellIndex, Cells, Rows
+from cache.index.cells import CellIndex, Cells
+from cache.index.codes import Rows
 from cache.partitions import Partitions
 from cache.stores.cells import CellStore
 from cache.stores.reader import DiskReader

@@ -14,9 +14,11 @@ import cache.growth
 from cache.entry import Vector
 from cache.errors import CacheError
 from cache.growth import Change, GrowingIndex, Layout, filled, replay
-from cache.index import CellIndex, Cells, RowIndex, Rows, encoded
+from cache.index.cells import CellIndex, Cells
+from cache.index.codes import Rows, encoded
+from cache.index.rows import RowIndex
 from cache.partitions import SMALL, Partitions
-from tests.cache.test_index import DIM, vectors
+from tests.cache.index.test_layouts import DIM, vectors
 
 HERE, THERE = b"h" * 20, b"t" * 20
 KEPT = vectors(40, 21)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.index import Cells
+from cache.index.cells import Cells
 from cache.stores.cells import MAX_KEPT, CellStore
 
 HERE, THERE, DIM = b"h" * 20, bytes(20), 8

@@ -13,7 +13,7 @@ import pytest
 
 from cache.entry import Vector
 from cache.growth import ROWS_AT_MOST
-from cache.index import Cells
+from cache.index.cells import Cells
 from cache.partitions import SMALL, Partitions
 from cache.stores.cells import CellStore
 from cache.stores.disk import DiskStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cache import centres
-from tests.cache.test_index import vectors
+from cache.index import centres
+from tests.cache.index.test_layouts import vectors
 
 
 def test_rows_lie_nearer_to_centres_than_to_rows_drawn() -> None:
