@@ -18,7 +18,8 @@ import uvloop
 
 from sidecar import __version__, commands
 from sidecar.app import serve
-from sidecar.config import Config, load_config
+from sidecar.config.file import load_config
+from sidecar.config.sections import Config
 from sidecar.encoder import commands as encoder_commands
 from sidecar.errors import ConfigError
 from sidecar.telemetry.logs import configure

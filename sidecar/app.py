@@ -16,7 +16,7 @@ from sidecar.admission.tenants import OTHER
 from sidecar.assembly.lasting import Lasting, build_lasting
 from sidecar.assembly.pipeline import build_pipeline
 from sidecar.assembly.releasing import begin_anew
-from sidecar.config import Config
+from sidecar.config.sections import Config
 from sidecar.errors import ConfigError, EncoderError
 from sidecar.front.fronts import Fronts
 from sidecar.inspection import Inspection

@@ -25,7 +25,8 @@ from typing import Any, Final
 from cache.errors import CacheError
 from cache.stores.disk import DiskStore
 from cache.stores.exchange import exported, imported, merged, newcomers
-from sidecar.config import Config, load_config
+from sidecar.config.file import load_config
+from sidecar.config.sections import Config
 from sidecar.disk.sealing import AesGcm, cipher_of
 from sidecar.errors import ConfigError
 

@@ -11,7 +11,7 @@ from typing import Final, get_args
 from router.tiers import Ladder
 from sidecar.admission.admission import Admission
 from sidecar.admission.bookkeeper import Bookkeeper
-from sidecar.config import Config
+from sidecar.config.sections import Config
 from sidecar.guardrails.guardrails import Guardrails
 from sidecar.options import Priority
 from sidecar.telemetry.metrics import Metrics

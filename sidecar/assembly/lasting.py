@@ -27,7 +27,7 @@ from sidecar.assembly.releasing import build_rollout, build_shadows
 from sidecar.assembly.storage import build_storage
 from sidecar.assembly.upstreams import MAX_CONNECTIONS
 from sidecar.caching.keeper import Keeper
-from sidecar.config import Config
+from sidecar.config.sections import Config
 from sidecar.disk.sealing import cipher_of
 from sidecar.encoder.batcher import Batcher
 from sidecar.encoder.lanes import batcher_for

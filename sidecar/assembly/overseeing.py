@@ -15,7 +15,7 @@ from cache.stores.memory import MemoryStore
 from cache.trust import Trust
 from sidecar.admission.admission import Admission
 from sidecar.caching.keeper import Keeper
-from sidecar.config import Config
+from sidecar.config.sections import Config
 from sidecar.disk.sealing import cipher_of
 from sidecar.encoder.batcher import Batcher
 from sidecar.oversight.budget import Budget

@@ -17,7 +17,7 @@ from sidecar.assembly.lasting import Lasting
 from sidecar.assembly.releasing import artifact_folder
 from sidecar.assembly.upstreams import build_tiers, build_upstream
 from sidecar.caching.lookup import Lookup
-from sidecar.config import Config
+from sidecar.config.sections import Config
 from sidecar.degraded import StaticAnswers
 from sidecar.dispatch import Dispatch
 from sidecar.errors import ConfigError, EncoderError

@@ -16,7 +16,7 @@ from router.policy import Router, RouterConfig
 from router.registry import Registry
 from router.tiers import Ladder
 from sidecar.admission.admission import Admission
-from sidecar.config import Config
+from sidecar.config.sections import Config
 from sidecar.oversight.budget import Budget
 from sidecar.oversight.shadows import Log, Shadows
 from sidecar.rollout.released import Beginning

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from cache.errors import CacheError, RiskModelError
 from cache.look import SecondLook
 from cache.risk import RiskModel
-from sidecar.config import Config
+from sidecar.config.sections import Config
 from sidecar.encoder.bundle import TOKENIZER
 from sidecar.encoder.verifier import FOLDER, RISK, WEIGHTS, OnnxVerifier
 from sidecar.errors import ConfigError, EncoderError

@@ -26,7 +26,7 @@ from sidecar.caching.builder import Builder, give_back
 from sidecar.caching.keeper import Keeper
 from sidecar.caching.persistence import Persistence
 from sidecar.caching.reads import Reads
-from sidecar.config import Config
+from sidecar.config.sections import Config
 from sidecar.disk.sealing import cipher_of
 from sidecar.encoder.batcher import Batcher
 from sidecar.front.display import Display

@@ -20,7 +20,7 @@ from router.policy import Router, RouterConfig
 from router.tiers import Ladder
 from sidecar import answer, chat
 from sidecar.assembly.upstreams import MAX_CONNECTIONS, build_tiers, build_upstream
-from sidecar.config import load_config
+from sidecar.config.file import load_config
 from sidecar.deadline import Deadline
 from sidecar.dispatch import Dispatch, Job
 from sidecar.errors import SidecarError

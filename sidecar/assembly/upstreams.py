@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from router.tiers import Ladder
-from sidecar.config import Config, UpstreamConfig
+from sidecar.config.sections import Config
+from sidecar.config.upstreams import UpstreamConfig
 from sidecar.providers.client import EndpointConfig, HttpUpstream
 from sidecar.providers.pool import Pools
 from sidecar.providers.replay import ReplayUpstream, load_recording

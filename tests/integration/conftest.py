@@ -17,7 +17,8 @@ from aiohttp.test_utils import TestServer
 
 from sidecar.app import Sidecar, data_plane
 from sidecar.assembly.lasting import Lasting, build_lasting
-from sidecar.config import Config, parse_config
+from sidecar.config.file import parse_config
+from sidecar.config.sections import Config
 from sidecar.web.given import Givens
 from sidecar.web.listen import Door
 from tests.integration.vendor import Vendors

@@ -20,7 +20,7 @@ from aiohttp import web
 from sidecar.__main__ import main
 from sidecar.app import Sidecar, inspection
 from sidecar.assembly.lasting import build_lasting
-from sidecar.config import parse_config
+from sidecar.config.file import parse_config
 from sidecar.web.admin_api import AdminApi
 from sidecar.web.listen import MainLoop, ThreadedDoor
 from sidecar.web.middleware import errors_told

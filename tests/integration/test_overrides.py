@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 
 from sidecar.app import Sidecar
 from sidecar.assembly.lasting import build_lasting
-from sidecar.config import parse_config
+from sidecar.config.file import parse_config
 from sidecar.traffic.reader import read_folder
 from sidecar.web.listen import MainLoop
 from sidecar.web.middleware import errors_told

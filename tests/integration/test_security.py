@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from sidecar.app import Sidecar, operator_routes
-from sidecar.config import load_config, parse_config
+from sidecar.config.file import load_config, parse_config
 from sidecar.replies import Reply, Sink
 from sidecar.telemetry.logs import JsonFormatter
 from sidecar.web import sse

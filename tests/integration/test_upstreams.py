@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.assembly.pipeline import build_pipeline
-from sidecar.config import parse_config
+from sidecar.config.file import parse_config
 from sidecar.errors import ConfigError
 from sidecar.traffic.reader import read_folder
 from sidecar.traffic.record import RequestRecord

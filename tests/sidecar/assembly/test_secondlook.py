@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.assembly.secondlook import second_look
-from sidecar.config import Config
+from sidecar.config.sections import Config
 from sidecar.encoder.bundle import TOKENIZER, EncoderConfig
 from sidecar.encoder.onnx import OnnxEncoder
 from sidecar.encoder.verifier import FOLDER, RISK, WEIGHTS, OnnxVerifier
 from sidecar.errors import ConfigError, EncoderError
 from tests.integration.conftest import DEMO
-from tests.sidecar.test_config import parsed
+from tests.sidecar.config.test_file import parsed
 
 
 def config(bundle: Path, verifier: str = "auto") -> Config:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from sidecar.app import Sidecar, data_plane, operator_routes
 from sidecar.assembly.lasting import build_lasting
-from sidecar.config import parse_config
+from sidecar.config.file import parse_config
 from sidecar.web.health import Readiness
 from sidecar.web.listen import MainLoop
 from sidecar.web.openai_api import NOT_BUILT

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.config import Config, load_config, parse_config
+from sidecar.config.file import load_config, parse_config
+from sidecar.config.sections import Config
 from sidecar.errors import ConfigError
 
 GOOD = """
@@ -174,7 +175,7 @@ def test_secrets_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 def test_every_preset_is_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What we hand out works."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    presets = Path(__file__).parents[2] / "sidecar" / "presets"
+    presets = Path(__file__).parents[3] / "sidecar" / "presets"
     assert load_config(presets / f"{name}.toml").tiers
 
 
@@ -183,7 +184,7 @@ def test_the_example_is_valid_and_names_every_key(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     monkeypatch.setenv("SIDECAR_ADMIN_TOKEN", "t")
     monkeypatch.setenv("SHOP_API_KEY", "k")
-    path = Path(__file__).parents[2] / "sidecar.example.toml"
+    path = Path(__file__).parents[3] / "sidecar.example.toml"
     config = load_config(path)
     text = path.read_text()
     sections: list[Any] = [
