@@ -14,33 +14,27 @@ their Gaussian model.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from router import plans
 from router.artifact import Artifact
 from router.budget import Goal, Range
 from router.calibration import LEAST
 from router.confidence import hard_failure, is_judgeable
+from router.curve import Curve
 from router.decision import AnswerView, Decision, Judgement, Task, Told
 from router.drift import FOREIGN, LEAN, WARY, Known
 from router.errors import LadderError
 from router.estimate import ArtifactEstimator, Estimate, Estimator, Plan
 from router.pricing import cost
-from router.quality import QUALITY as QUALITY  # noqa: PLC0414 - told on to those above
-from router.quality import quality_of as quality_of  # noqa: PLC0414 - as above
+from router.quality import quality_of
 from router.rules import MAX_ALL_EXAMPLES, MAX_RULES, RuleConfig
 from router.tiers import Ladder
 
 ShadowTiers = Literal["next", "all"]
 """Who is asked behind the caller's back: the tier above, or every one that was not asked."""
-
-STEP: Final = 0.01
-"""Chosen: a caller waits for every further call, so it must gain a point besides its cost.
-Measured: over the whole curve 1.97 calls a request in place of 2.08, the area within .0003."""
 
 UNKNOWN: Final = 0.5
 """Chosen: the confidence of an answer of which nothing was estimated."""
@@ -147,9 +141,7 @@ class Router:
         self._config = config
         self.estimator: Estimator | None = None
         self._usual_gain: Mapping[Plan, float] | None = None
-        self._log_prices: NDArray[np.float64] | None = None
         if artifact is not None:
-            self._log_prices = np.log1p(artifact.price)
             estimator = ArtifactEstimator(ladder, artifact)
             self.estimator = estimator
             self._usual_gain = estimator.usual_gain()
@@ -159,9 +151,8 @@ class Router:
         if default is None:
             raise LadderError(f"the default tier {config.default_tier!r} is not on the ladder")
         self._default = default
-        # Of each request the same few are asked for.
-        self._price_of = {quality: self._read_price(quality) for quality in QUALITY.values()}
-        self._prices = self._read_prices()
+        self._curve = Curve(artifact)
+        self._prices = self._curve.prices(quality_of(config.quality))
 
     @property
     def version(self) -> str:
@@ -170,13 +161,7 @@ class Router:
 
     def price_of_quality(self, quality: float) -> float:
         """Points of quality that a dollar must buy at `quality`; infinite at 0, nothing at 1."""
-        told = self._price_of.get(quality)
-        return self._read_price(quality) if told is None else told
-
-    def _read_price(self, quality: float) -> float:
-        if quality <= 0.0 or self._artifact is None or self._log_prices is None:
-            return math.inf
-        return float(np.expm1(np.interp(quality, self._artifact.quality, self._log_prices)))
+        return self._curve.price(quality)
 
     @property
     def known(self) -> Known | None:
@@ -187,14 +172,6 @@ class Router:
     def prices(self) -> Range | None:
         """Between which prices of quality anything changes; None without an artifact."""
         return self._prices
-
-    def _read_prices(self) -> Range | None:
-        if self._artifact is None:
-            return None
-        told = self._artifact.price[self._artifact.price > 0.0]
-        low, high = float(told.min()) / 10.0, float(told.max())
-        start = self.price_of_quality(quality_of(self._config.quality))
-        return Range(low, high, min(high, max(low, start)))
 
     def _price(self, task: Task) -> float:
         return self.price_of_quality(task.quality) if task.price is None else task.price
@@ -207,11 +184,11 @@ class Router:
         if estimate is None:
             return Decision(entry=self._default_place(task), probabilities=(), reason="default")
         price = self._price(task)
-        estimate = _in_time(estimate, task, task.allowed)
+        estimate = plans.in_time(estimate, task, task.allowed)
         timely = [place for place in task.allowed if (place,) in estimate.gain]
-        payable = _payable(timely, estimate, task.budget_usd)
+        payable = plans.payable(timely, estimate, task.budget_usd)
         longest = 1 if task.is_live else None
-        chosen = _best(payable, estimate, price, longest)[0]
+        chosen = plans.best(payable, estimate, price, longest)[0]
         share, kept = self._explored(task), task.kept_place
         reason, strangeness = "policy", self._strangeness(task)
         safe = self._safe_place(task, strangeness, payable, estimate, price)
@@ -238,7 +215,7 @@ class Router:
             strangeness=strangeness,
             final=task.is_live
             or reason == "leaned"
-            or _is_final(entry, task.allowed, estimate, price),
+            or plans.is_final(entry, task.allowed, estimate, price),
         )
 
     def _explored(self, task: Task) -> float:
@@ -272,7 +249,7 @@ class Router:
             return None
         gain = {plan: self._usual_gain[plan] for plan in estimate.gain}
         usual = replace(estimate, gain=gain)
-        return _best(payable, usual, LEAN * price, longest=1)[0]
+        return plans.best(payable, usual, LEAN * price, longest=1)[0]
 
     def _is_worth_staying(
         self,
@@ -286,8 +263,8 @@ class Router:
         if price == math.inf:
             return False
         worths = {True: -math.inf, False: -math.inf}
-        for plan in _plans(payable, estimate, longest):
-            worth = _worth(estimate.gain[plan], plan, estimate, price)
+        for plan in plans.among(payable, estimate, longest):
+            worth = plans.worth(estimate.gain[plan], plan, estimate, price)
             worths[plan[0] == kept] = max(worths[plan[0] == kept], worth)
         return worths[False] - worths[True] <= self._config.sticky_margin
 
@@ -344,20 +321,21 @@ class Router:
         if not payable:
             return None, "too_dear"
         if estimate is not None:
-            estimate = _in_time(estimate, task)
+            estimate = plans.in_time(estimate, task)
             payable = [place for place in payable if (place,) in estimate.gain]
         if not payable:
             return None, "too_slow"
         price = self._price(task)
         if has_failed:
             # Nothing that is held can be served: the best tier above, whether or not it pays.
-            return (_best(payable, estimate, price)[0] if estimate else payable[0]), "hard_failure"
+            upward = plans.best(payable, estimate, price)[0] if estimate else payable[0]
+            return upward, "hard_failure"
         is_judged = all(map(is_judgeable, answers.values()))
         has_leaned = decision.reason == "leaned"
         if estimate is None or not is_judged or has_leaned or price == math.inf:
             return None, "confident"
-        plan = _best(payable, estimate, price)
-        pays = _worth(estimate.gain[plan], plan, estimate, price) > _step(price)
+        plan = plans.best(payable, estimate, price)
+        pays = plans.worth(estimate.gain[plan], plan, estimate, price) > plans.step(price)
         return (plan[0], "escalate") if pays else (None, "confident")
 
     def _still_payable(
@@ -396,69 +374,6 @@ def _last_word(decision: Decision, *, has_failed: bool) -> str:
     if decision.reason in _UNDECIDED:
         return "pinned"
     return "hard_failure" if has_failed else "top"
-
-
-def _payable(allowed: Iterable[int], estimate: Estimate, budget_usd: float | None) -> list[int]:
-    """The allowed tiers within the budget; the cheapest one alone if none is."""
-    places = list(allowed)
-    if budget_usd is None:
-        return places
-    within = [place for place in places if estimate.cost_usd[place] <= budget_usd]
-    return within or [min(places, key=lambda place: estimate.cost_usd[place])]
-
-
-def _in_time(estimate: Estimate, task: Task, whatever: Iterable[int] = ()) -> Estimate:
-    """Less the plans that would not be done by the deadline; of `whatever` the fastest stays."""
-    if task.left_s is None or not task.latency_s:
-        return estimate
-    fastest = min(whatever, key=lambda place: task.latency_s[place], default=None)
-    gain = {
-        plan: value
-        for plan, value in estimate.gain.items()
-        if plan == (fastest,) or sum(task.latency_s[place] for place in plan) <= task.left_s
-    }
-    return replace(estimate, gain=gain)
-
-
-def _worth(gain: float, plan: Plan, estimate: Estimate, price: float) -> float:
-    """What a plan gains, less what its cost and its later calls are worth, in points of quality."""
-    spent = price * sum(map(estimate.cost_usd.__getitem__, plan))
-    return gain - spent - (len(plan) - 1) * _step(price)
-
-
-def _step(price: float) -> float:
-    """What one more call must gain besides its cost; nothing where only quality counts."""
-    return STEP if price > 0.0 else 0.0
-
-
-def _best(
-    places: Iterable[int], estimate: Estimate, price: float, longest: int | None = None
-) -> Plan:
-    """The plan of most worth among `places`; the cheapest tier if only money counts.
-
-    Plans of more than `longest` tiers are left out, if it is given.
-    """
-    able = list(places)
-    if price == math.inf:
-        return (min(able, key=lambda place: (estimate.cost_usd[place], place)),)
-    plans = _plans(able, estimate, longest)
-    return max(plans, key=lambda plan: _worth(estimate.gain[plan], plan, estimate, price))
-
-
-def _plans(places: Iterable[int], estimate: Estimate, longest: int | None) -> list[Plan]:
-    able = set(places)
-    plans = [plan for plan in estimate.gain if able.issuperset(plan)]
-    return [plan for plan in plans if longest is None or len(plan) <= longest]
-
-
-def _is_final(entry: int, allowed: Iterable[int], estimate: Estimate, price: float) -> bool:
-    """Whether no answer of `entry` is likely to make a tier above pay."""
-    able = set(allowed)
-    return price == math.inf or all(
-        _worth(most, plan, estimate, price) <= _step(price)
-        for plan, most in estimate.most_gain.get(entry, {}).items()
-        if able.issuperset(plan)
-    )
 
 
 def _told(estimate: Estimate, price: float) -> Told:

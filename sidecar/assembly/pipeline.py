@@ -9,7 +9,8 @@ from functools import partial
 
 from router.decision import Decision
 from router.errors import ArtifactError, RouterError
-from router.policy import Router, quality_of
+from router.policy import Router
+from router.quality import quality_of
 from router.tiers import Ladder
 from sidecar.accounting.closing import Accounting, Both
 from sidecar.assembly.gatehouse import build_till

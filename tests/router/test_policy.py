@@ -16,8 +16,9 @@ from router.artifact import DEFAULT, Artifact
 from router.decision import AnswerView, Decision, Task
 from router.errors import ArtifactError, LadderError
 from router.estimate import Estimate
-from router.policy import QUALITY, Router, RouterConfig, quality_of
+from router.policy import Router, RouterConfig
 from router.pricing import Price
+from router.quality import QUALITY, quality_of
 from router.tiers import Ladder, Tier
 
 ARTIFACT = Artifact.load(DEFAULT)

@@ -15,7 +15,8 @@ import numpy as np
 
 from router.artifact import Artifact
 from router.decision import Task
-from router.policy import QUALITY, Router, RouterConfig
+from router.policy import Router, RouterConfig
+from router.quality import QUALITY
 from train.samples.dataset import Example, TextEncoder, Vectors, vectors_of
 from train.scoring.replay import ladder_of
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from router.artifact import Artifact
 from router.estimate import Estimate
-from router.policy import QUALITY, Router, RouterConfig
+from router.policy import Router, RouterConfig
+from router.quality import QUALITY
 from router.tiers import Ladder
 from train.fitting.fit import WORK
 from train.samples.dataset import (

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from router.artifact import Artifact
 from router.drift import FOREIGN, Watch
-from router.policy import QUALITY, Router, RouterConfig
+from router.policy import Router, RouterConfig
+from router.quality import QUALITY
 from router.tiers import Ladder
 from train.errors import DataError
 from train.fitting.fit import WORK, with_table

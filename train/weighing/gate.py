@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.artifact import Artifact
-from router.policy import QUALITY, Router, RouterConfig
+from router.policy import Router, RouterConfig
+from router.quality import QUALITY
 from router.tiers import Ladder
 from train.errors import DataError
 from train.samples.dataset import Example, Vectors

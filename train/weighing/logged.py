@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from router.artifact import Artifact
 from router.decision import AnswerView, Task
-from router.policy import QUALITY, Router, RouterConfig
+from router.policy import Router, RouterConfig
 from router.pricing import Price
+from router.quality import QUALITY
 from router.tiers import Ladder, Tier
 from sidecar.disk.sealing import AesGcm
 from sidecar.traffic.record import RequestRecord, unpacked_vector

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.artifact import Artifact
-from router.policy import QUALITY, Router, RouterConfig
+from router.policy import Router, RouterConfig
+from router.quality import QUALITY
 from router.tiers import Ladder
 from train.samples.dataset import Example, Vectors
 from train.scoring.metrics import bootstrap
