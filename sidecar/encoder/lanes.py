@@ -25,9 +25,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sidecar.encoder.batcher import Batcher, BatcherHook, Deaf, TextJob, Texts
+from sidecar.encoder.batcher import Batcher
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoder, Encoding
+from sidecar.encoder.jobs import TextJob
+from sidecar.encoder.report import BatcherHook, Deaf
+from sidecar.encoder.texts import Texts
 from sidecar.encoder.threads import threads_for
 from sidecar.errors import EncoderError
 from sidecar.process.niceness import ENCODING, give_way

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from prometheus_client import Counter, Histogram
 
-from sidecar.encoder.batcher import BatchReport
+from sidecar.encoder.report import BatchReport
 from sidecar.telemetry.exposition import Exposition
 from sidecar.telemetry.requests import RequestMetrics
 from sidecar.telemetry.tallies import SECONDS
@@ -232,19 +232,19 @@ class Metrics:
         self._refreshes.labels(outcome).inc()
 
     def on_batch(self, report: BatchReport) -> None:
-        """See encoder.batcher.BatcherHook."""
+        """See encoder.report.BatcherHook."""
         self._batches.observe(report.texts)
 
     def on_full(self) -> None:
-        """See encoder.batcher.BatcherHook."""
+        """See encoder.report.BatcherHook."""
         self._encoder_faults.labels("full").inc()
 
     def on_skipped(self) -> None:
-        """See encoder.batcher.BatcherHook."""
+        """See encoder.report.BatcherHook."""
         self._encoder_faults.labels("caller_left").inc()
 
     def on_post_fault(self, fault: Exception) -> None:  # noqa: ARG002 - the protocol's shape
-        """See encoder.batcher.BatcherHook."""
+        """See encoder.report.BatcherHook."""
         self._encoder_faults.labels("fault").inc()
         self._lost.inc()
 

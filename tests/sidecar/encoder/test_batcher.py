@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.encoder.batcher import Batcher, BatchReport
+from sidecar.encoder.batcher import Batcher
 from sidecar.encoder.bundle import EncoderConfig
 from sidecar.encoder.encoding import Encoding, Tokens, Vectors
+from sidecar.encoder.report import BatchReport
 from sidecar.errors import EncoderError
 
 SMALL = EncoderConfig(max_tokens=8, max_batch_tokens=16, max_queue=1000)
