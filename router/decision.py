@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +15,7 @@ Vector = NDArray[np.float32]
 """Shape (dim,), float32, length 1."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Task:
+class Task(NamedTuple):
     """One question that no cache could answer.
 
     Attributes:
@@ -37,6 +36,7 @@ class Task:
         is_wary: Traffic of late is unlike what the artifact was fitted on.
         kept_place: The tier that the conversation had; None if it is to be chosen afresh.
         readings: What was read of it and its answers so far: the one thing in here that changes.
+            None where nothing is read, or is read anew each time.
         unit: Whom a trial of another artifact is drawn by: the user, or the request itself.
     """
 
@@ -54,7 +54,7 @@ class Task:
     kept_place: int | None = None
     is_wary: bool = False
     unit: str = ""
-    readings: Readings = field(default_factory=Readings, repr=False)
+    readings: Readings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from router.calibration import calibrated
 from router.decision import AnswerView, Task
 from router.errors import ArtifactError
 from router.features import answers_row
+from router.readings import Readings
 from router.tiers import Ladder
 from router.value import values
 
@@ -91,7 +92,7 @@ class ArtifactEstimator:
         """See Estimator; None without a vector of the artifact's width."""
         if task.vector is None or task.vector.shape != (self._artifact.dim,):
             return None
-        artifact, readings = self._artifact, task.readings
+        artifact, readings = self._artifact, task.readings or Readings()
         row = readings.question(task.text, task.vector)
         linear = artifact.linear.scores(row)
         shared = [linear[: len(artifact.tiers)], row[artifact.dim :]]

@@ -260,7 +260,7 @@ class Dispatch:
 
 def _by_now(task: Task, deadline: Deadline) -> Task:
     """The task with what is left of the time that its caller gave it."""
-    return replace(task, left_s=deadline.remaining_s())
+    return task._replace(left_s=deadline.remaining_s())
 
 
 def _refuse(guard: Guard, violation: Violation) -> None:

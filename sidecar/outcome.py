@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -55,7 +55,7 @@ class Attempt:
         return self.outcome != UpstreamShut.__name__
 
 
-def degraded_by(attempts: Iterable[Attempt], place: int, upstream: str, entry: int) -> Degraded:
+def degraded_by(attempts: Sequence[Attempt], place: int, upstream: str, entry: int) -> Degraded:
     """What it means that `upstream` answers at `place`, after these attempts.
 
     Args:
@@ -64,12 +64,11 @@ def degraded_by(attempts: Iterable[Attempt], place: int, upstream: str, entry: i
         upstream: Who answers.
         entry: Where the climb was to begin.
     """
-    held = list(attempts)
-    if place != entry and not any(a.place == entry and a.body is not None for a in held):
+    if place != entry and not any(a.place == entry and a.body is not None for a in attempts):
         return "tier"
     has_failed = any(
         a.place == place and a.upstream != upstream and a.body is None and a.outcome != CANCELLED
-        for a in held
+        for a in attempts
     )
     return "upstream" if has_failed else ""
 

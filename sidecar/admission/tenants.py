@@ -204,8 +204,10 @@ class Tenants:
 
 
 def _key(headers: Mapping[str, str]) -> str:
-    told = headers.get("authorization", "").strip()
-    scheme, _, token = told.partition(" ")
-    # Any other scheme is a key like any other word: it belongs to a tenant, or to none.
-    bearer = token.strip() if scheme.lower() == "bearer" else told
-    return bearer or headers.get("x-api-key", "") or headers.get("api-key", "")
+    if told := headers.get("authorization", "").strip():
+        scheme, _, token = told.partition(" ")
+        # Any other scheme is a key like any other word: it belongs to a tenant, or to none.
+        bearer = token.strip() if scheme.lower() == "bearer" else told
+        if bearer:
+            return bearer
+    return headers.get("x-api-key", "") or headers.get("api-key", "")

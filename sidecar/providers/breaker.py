@@ -99,6 +99,7 @@ class Breaker:
         self.config = config
         self._state = State.CLOSED
         self._term = 0
+        self._ticket = Ticket(0, is_trial=False)  # of this term's calls, but for a trial
         self._run = 0
         self._window: deque[list[float]] = deque(maxlen=_BUCKETS)  # [begun_s, calls, failures]
         self._opened_times = 0
@@ -119,7 +120,7 @@ class Breaker:
     def admit(self, now_s: float) -> Ticket | None:
         """A ticket if a call may be made now; it must be handed back, whatever becomes of it."""
         if self._state is State.CLOSED or not self.config.enabled:
-            return Ticket(self._term, is_trial=False)
+            return self._ticket
         if not self.may_admit(now_s):
             return None
         if self._state is State.OPEN:
@@ -187,6 +188,7 @@ class Breaker:
     def _turn(self, state: State) -> None:
         self._state = state
         self._term += 1
+        self._ticket = Ticket(self._term, is_trial=False)
         self._run = 0
         self._window.clear()
         self._is_trial_out = False

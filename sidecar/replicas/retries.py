@@ -73,7 +73,8 @@ class RetryBudget:
 
     def deposit(self, now_s: float) -> None:
         """A request came to this upstream."""
-        self._tokens, self._at_s = min(FLOOR, self.tokens(now_s) + self.ratio), now_s
+        if self._tokens < FLOOR:
+            self._tokens, self._at_s = min(FLOOR, self.tokens(now_s) + self.ratio), now_s
 
     def withdraw(self, now_s: float) -> bool:
         """One further call, if there is one left."""

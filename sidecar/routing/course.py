@@ -15,6 +15,7 @@ from router.budget import Bill, Pacer, Range
 from router.decision import Task
 from router.drift import Known
 from router.quality import quality_of
+from router.readings import Readings
 from router.rules import NOTHING, Met, Rule
 from router.tiers import Ladder
 from sidecar.ledger import Aim, Inquiry, Ledger
@@ -153,9 +154,10 @@ class Routing:
         session = session_key(inquiry) if self.sessions is not None and is_routed else None
         max_cost_usd = inquiry.options.max_cost_usd
         is_hurried = inquiry.options.timeout_s is not None
+        vector = ledger.miss.vector if ledger.miss is not None else None
         task = Task(
             text=inquiry.request.question or "",
-            vector=ledger.miss.vector if ledger.miss is not None else None,
+            vector=vector,
             tokens_in=inquiry.request.tokens_in,
             turns=len(inquiry.request.messages),
             allowed=target.allowed,
@@ -167,6 +169,7 @@ class Routing:
             price=pacer.price if pacer is not None else None,
             kept_place=None if session is None else self._kept_place(inquiry, session),
             is_wary=self.drifting.is_wary,
+            readings=Readings() if vector is not None else None,
             unit="" if target.is_pinned else _unit(inquiry),
         )
         return Course(task, is_own, pacer if is_own else None, session if is_own else None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from operator import attrgetter
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -23,7 +22,7 @@ SCHEMA: Final = 1
 Source = Literal["", "review"]
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, kw_only=True)
 class AttemptRecord:
     """One call to one upstream on behalf of one tier.
 
@@ -56,7 +55,7 @@ class AttemptRecord:
     guardrail: str = ""
 
 
-@value(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, kw_only=True)
 class RequestRecord:
     """All that is known of one request once it is over.
 
@@ -159,7 +158,7 @@ class RequestRecord:
     version: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FeedbackRecord:
     """What somebody said of one answer, afterwards.
 
@@ -183,7 +182,7 @@ class FeedbackRecord:
     source: Source = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ShadowRecord:
     """What another tier said to a request, asked behind the caller's back.
 
@@ -262,27 +261,18 @@ _KINDS: Final[dict[str, type[RequestRecord | FeedbackRecord | ShadowRecord]]] = 
 
 
 def to_map(record: Record) -> dict[str, Any]:
-    """The record as plain values, ready for msgpack."""
-    values = _shallow(record)
-    values["schema"], values["kind"] = SCHEMA, _NAMES[type(record)]
+    """The record as plain values, ready for msgpack.
+
+    `dataclasses.asdict` less its deep copies, for the values are about to be packed anyway; that
+    is why a record has no slots.
+    """
+    values = {**vars(record), "schema": SCHEMA, "kind": _NAMES[type(record)]}
     if isinstance(record, RequestRecord):
-        values["attempts"] = [_shallow(attempt) for attempt in record.attempts]
+        values["attempts"] = [{**vars(attempt)} for attempt in record.attempts]
     return values
 
 
-def _shallow(record: Record | AttemptRecord) -> dict[str, Any]:
-    """`dataclasses.asdict` less its deep copies: the values are about to be packed anyway."""
-    names, values = _FIELDS[type(record)]
-    return dict(zip(names, values(record), strict=True))
-
-
-def _fields(kind: type[Record | AttemptRecord]) -> tuple[tuple[str, ...], attrgetter[Any]]:
-    names = tuple(field.name for field in fields(kind))
-    return names, attrgetter(*names)
-
-
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
-_FIELDS: Final = {kind: _fields(kind) for kind in (*_KINDS.values(), AttemptRecord)}
 
 
 def from_map(values: Mapping[str, Any]) -> Record:

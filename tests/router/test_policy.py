@@ -208,8 +208,8 @@ def test_without_artifact_or_vector_the_default_tier_is_asked() -> None:
     assert named.decide(_task(allowed=(0, 1))).entry == 1
     blind = Task(text="x", vector=None, tokens_in=1, turns=1, allowed=(0, 1, 2), quality=0.5)
     assert ROUTER.decide(blind).reason == "default"
-    assert ROUTER.decide(replace(blind, quality=0.0)).entry == 0
-    assert ROUTER.decide(replace(blind, quality=1.0)).entry == 2
+    assert ROUTER.decide(blind._replace(quality=0.0)).entry == 0
+    assert ROUTER.decide(blind._replace(quality=1.0)).entry == 2
 
 
 def test_exploration_logs_the_chance_of_each_entry() -> None:
@@ -231,7 +231,7 @@ def test_the_ends_of_the_curve_are_never_explored(quality: float, entry: int | N
     assert told.propensity == 1.0
     assert told.reason != "explored"
     assert entry is None or told.entry == entry
-    goal = replace(_task(quality=quality), price=100.0)
+    goal = _task(quality=quality)._replace(price=100.0)
     assert router.decide(goal, dice=0.0).propensity == pytest.approx(1 / 3)
 
 
@@ -289,7 +289,7 @@ def test_named_points_are_numbers_of_the_curve() -> None:
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_a_live_stream_is_one_tiers_alone(seed: int, quality: float) -> None:
     """Words once sent cannot be taken back, so the decision is final, whatever it is."""
-    decision = ROUTER.decide(replace(_task(seed, quality=quality), is_live=True))
+    decision = ROUTER.decide(_task(seed, quality=quality)._replace(is_live=True))
     assert decision.final
     assert decision.entry in (0, 1, 2)
     assert decision.probabilities
@@ -298,7 +298,7 @@ def test_a_live_stream_is_one_tiers_alone(seed: int, quality: float) -> None:
 def _familiar() -> Task:
     """A question like those that the artifact was fitted on."""
     assert ARTIFACT.known is not None
-    return replace(_task(quality=0.5), vector=ARTIFACT.known.centroids[0])
+    return _task(quality=0.5)._replace(vector=ARTIFACT.known.centroids[0])
 
 
 def _sticking(gain: dict[tuple[int, ...], float], margin: float = 0.1) -> Router:
@@ -317,7 +317,7 @@ def test_a_conversation_keeps_its_tier_within_the_margin(
     """It changes for more than the margin alone, to the best tier, and nothing is drawn."""
     gains = (small, medium, large)
     router = _sticking({(place,): gain for place, gain in enumerate(gains)}, margin)
-    decision = router.decide(replace(_familiar(), kept_place=kept), dice=0.0)
+    decision = router.decide(_familiar()._replace(kept_place=kept), dice=0.0)
     moves = max(gains) - gains[kept] > margin
     assert (decision.entry == kept) != moves or gains[kept] == max(gains)
     assert decision.propensity == 1.0
@@ -328,12 +328,12 @@ def test_a_conversation_keeps_its_tier_within_the_margin(
 def test_a_conversation_is_bound_by_what_may_be_asked() -> None:
     """Neither the caps nor the request's budget give way to a habit."""
     router = _sticking({(0,): 0.5, (1,): 0.5, (2,): 0.5}, margin=1.0)
-    task = replace(_familiar(), kept_place=2)
+    task = _familiar()._replace(kept_place=2)
     assert router.decide(task).entry == 2
-    assert router.decide(replace(task, allowed=(0, 1)), 0.9).entry < 2
+    assert router.decide(task._replace(allowed=(0, 1)), 0.9).entry < 2
     dear = replace(router.estimator.told, cost_usd=(0.0, 0.0, 1.0))  # type: ignore[union-attr]
     router.estimator = FakeEstimator(dear)
-    assert router.decide(replace(task, budget_usd=0.1), 0.9).entry < 2
+    assert router.decide(task._replace(budget_usd=0.1), 0.9).entry < 2
 
 
 @given(st.integers(0, 300), st.floats(0.01, 1.0))
@@ -357,14 +357,14 @@ def test_what_is_strange_begins_no_lower(seed: int, quality: float) -> None:
     assert ROUTER.judge(task, leaned, {leaned.entry: _answer()}).next_place is None
     if leaned.entry < 2:
         assert ROUTER.judge(task, leaned, {leaned.entry: _answer("")}).reason == "hard_failure"
-    near = replace(task, vector=ARTIFACT.known.centroids[seed % 64])
+    near = task._replace(vector=ARTIFACT.known.centroids[seed % 64])
     assert ROUTER.decide(near).reason != "leaned"
-    assert ROUTER.decide(replace(task, quality=0.0)).entry == 0
+    assert ROUTER.decide(task._replace(quality=0.0)).entry == 0
 
 
 def test_the_price_of_a_goal_stands_in_the_place_of_the_qualitys() -> None:
     """A dollar that must buy nothing asks the best; one that must buy much, the cheapest."""
-    tasks = [replace(_task(seed), price=price) for seed in range(20) for price in (0.0, 1e9)]
+    tasks = [_task(seed)._replace(price=price) for seed in range(20) for price in (0.0, 1e9)]
     entries = [ROUTER.decide(task).entry for task in tasks]
     assert set(entries[1::2]) == {0}
     assert sum(entries[::2]) > sum(entries[1::2])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from router.decision import AnswerView, Task
+from router.readings import Readings
 from router.signals import conclusion, normalised
 from sidecar.disk.sealing import AesGcm
 from sidecar.encoder.bundle import EncoderConfig, Precision
@@ -139,6 +140,7 @@ class Example:
             turns=1,
             allowed=tuple(range(tiers)),
             quality=quality,
+            readings=Readings(),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -68,7 +68,7 @@ def replay(
 ) -> Replayed:
     """Every example through `decide`, the cascade and `judge`, at one point of the curve."""
     tasks = [
-        replace(example.task(vector, len(ladder), quality), is_wary=is_wary)
+        example.task(vector, len(ladder), quality)._replace(is_wary=is_wary)
         for example, vector in zip(examples, vectors, strict=True)
     ]
     rows = [climb(router, ladder, *each) for each in zip(examples, tasks, strict=True)]

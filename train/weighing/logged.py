@@ -22,6 +22,7 @@ from router.decision import AnswerView, Task
 from router.policy import Router, RouterConfig
 from router.pricing import Price
 from router.quality import QUALITY
+from router.readings import Readings
 from router.tiers import Ladder, Tier
 from sidecar.disk.sealing import AesGcm
 from sidecar.traffic.record import RequestRecord, unpacked_vector
@@ -230,6 +231,7 @@ def _row(heard: Heard, ladder: Ladder, encoder_id: str) -> _Row | None:
         turns=request.turns,
         allowed=tuple(place for place in places if place is not None),
         quality=QUALITY["balanced"] if request.quality is None else request.quality,
+        readings=Readings(),
     )
     answers = {
         place: AnswerView(text=a.answer, finish_reason=a.finish_reason, tokens_out=a.tokens_out)

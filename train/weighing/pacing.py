@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ class Stand:
         """Row `row` at that price of quality."""
         example = self.examples[row]
         task = example.task(self.vectors[row], len(self.ladder), 0.5)
-        return climb(self.router, self.ladder, example, replace(task, price=price))
+        return climb(self.router, self.ladder, example, task._replace(price=price))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
