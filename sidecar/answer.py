@@ -149,18 +149,23 @@ class Assembler:
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._head: dict[str, Any] = {}
+        self._latest: dict[str, Any] = {}  # less its choices
         self._choices: dict[int, dict[str, Any]] = {}
 
-    def add(self, chunk: Mapping[str, Any]) -> Kind:
-        """Take the next chunk in; what it is for.
+    def add(self, chunk: dict[str, Any]) -> Kind:
+        """Take the next chunk in, whose `choices` are taken out of it; what it is for.
 
         Raises:
             UpstreamGarbled: It is no chunk, or the vendor's own error in the midst of the stream.
         """
-        choices = chunk.get("choices")
+        if not self._head:
+            self._head.update(_less_nulls(chunk))  # the answer's fields stand in its order
+        choices = chunk.pop("choices", None)
         if not choices and "error" in chunk:
             raise UpstreamGarbled(f"upstream {self._upstream} sent an error in its stream")
-        self._head.update(_less_nulls(chunk) if None in chunk.values() else chunk)
+        if chunk != self._latest:  # all else of it is the same from the first to the last but one
+            self._head.update(_less_nulls(chunk))
+            self._latest = chunk
         if not choices:
             return "usage" if chunk.get("usage") is not None else "words"
         kind: Kind = "words"

@@ -39,8 +39,9 @@ class Sink(Protocol):
         ...
 
 
-Pour = Callable[[Sink], Awaitable[None]]
-"""Writes a stream's payloads as they come, and returns after the last; may raise SidecarError."""
+Pour = Callable[[Sink], Awaitable[Sequence[bytes]]]
+"""Writes a stream's payloads as they come, and gives the last ones back, which are sent together
+with the mark of the end; may raise SidecarError."""
 
 
 @value(frozen=True, slots=True, eq=False, kw_only=True)
@@ -142,18 +143,19 @@ class Replies:
             _landed(ledger, await flight.outcome())
         ledger.pays = flight.bill(ledger)
 
-    async def _relay(self, ledger: Ledger, flight: Flight, sink: Sink) -> None:
+    async def _relay(self, ledger: Ledger, flight: Flight, sink: Sink) -> Sequence[bytes]:
         ledger.status, ledger.error = CALLER_LEFT_STATUS, CALLER_LEFT  # until the end is reached
         relayed = streams.Relayed(include_usage=ledger.inquiry.request.include_usage)
         try:
             await self._poured(ledger, flight, relayed, sink)
             # Only now: the last chunk, still held back, tells what it all came to.
             await self._land(ledger, flight)
-            sink.write(relayed.last(lambda: self._accounting.summary(ledger)))
+            last = relayed.last(lambda: self._accounting.summary(ledger))
             ledger.status, ledger.error = 200, ""
         except SidecarError as fault:
             ledger.status, ledger.error = 200, type(fault).__name__
             raise
+        return last
 
     async def _poured(
         self, ledger: Ledger, flight: Flight, relayed: streams.Relayed, sink: Sink
@@ -205,7 +207,7 @@ class Replies:
             include_usage=request.include_usage,
             summary=lambda: self._accounting.summary(ledger),
         )
-        return Reply(headers=headers, pour=lambda sink: _all(payloads, sink), close=close)
+        return Reply(headers=headers, pour=lambda _: _all(payloads), close=close)
 
 
 def _landed(ledger: Ledger, outcome: Outcome) -> None:
@@ -213,8 +215,8 @@ def _landed(ledger: Ledger, outcome: Outcome) -> None:
     ledger.degraded = outcome.degraded
 
 
-async def _all(payloads: Iterable[bytes], sink: Sink) -> None:
-    sink.write(list(payloads))
+async def _all(payloads: Iterable[bytes]) -> Sequence[bytes]:
+    return list(payloads)
 
 
 class _Wake:

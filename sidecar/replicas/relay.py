@@ -101,8 +101,9 @@ class _Relayed:
         try:
             for data in chunks:
                 chunk = orjson.loads(data)
+                is_said = self._has_begun or _says(chunk)
                 kind = self._assembler.add(chunk)
-                if not self._has_begun and self._begins(chunk, kind):
+                if not self._has_begun and self._begins(kind, is_said=is_said):
                     self._has_begun = True
                     self._begun()
                 if told is None or told.kind != kind:
@@ -112,7 +113,7 @@ class _Relayed:
         except orjson.JSONDecodeError as fault:
             what = f"upstream {self._upstream} sent a chunk that is no JSON"
             raise UpstreamGarbled(what) from fault
-        except (AttributeError, TypeError, ValueError) as fault:
+        except (AttributeError, TypeError, ValueError, RecursionError) as fault:
             # JSON from a stranger may hold anything anywhere; what trips over it is no chunk.
             what = f"upstream {self._upstream} sent a chunk of no known shape"
             raise UpstreamGarbled(what) from fault
@@ -121,10 +122,10 @@ class _Relayed:
                 self._held = []
                 self._publish(news)
 
-    def _begins(self, chunk: Mapping[str, Any], kind: Kind) -> bool:
+    def _begins(self, kind: Kind, *, is_said: bool) -> bool:
         """Whether something of the answer is in it, or its end; or too many were held without."""
         self._held_chunks += 1
-        return kind == "end" or self._held_chunks >= MAX_HELD or _says(chunk)
+        return is_said or kind == "end" or self._held_chunks >= MAX_HELD
 
     def whole(self) -> dict[str, Any]:
         """The answer.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from decimal import Decimal
 from typing import Any, Final
@@ -136,13 +136,14 @@ async def _streamed(
         raise
     headers = {"x-sidecar-request-id": inquiry.request_id}
 
-    async def pour(sink: Sink) -> None:
+    async def pour(sink: Sink) -> Sequence[bytes]:
         async with aclosing(events):
             sink.write([first])
             await sink.room()
             async for payload in events:
                 sink.write([payload])
                 await sink.room()
+        return ()
 
     return await sse.send(request, Reply(headers=headers, pour=pour, close=lambda: None), send_s)
 

@@ -54,8 +54,7 @@ async def send(request: web.Request, reply: Reply, budget_s: float = SEND_S) -> 
     await response.prepare(request)
     sink = _Response(request, response, budget_s)
     try:
-        await reply.pour(sink)
-        await sink.send(DONE)
+        await sink.send(events(await reply.pour(sink)) + DONE)
     except SidecarError as fault:
         await sink.send(fault_event(fault))
     await taken(request, response.write_eof(), budget_s)

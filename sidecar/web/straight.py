@@ -109,12 +109,15 @@ class _Sent:
     async def _stream(self, reply: Reply) -> None:
         assert reply.pour is not None  # noqa: S101 - a stream's
         try:
-            await reply.pour(self)
-            await self.room()
-            self._chunk(DONE, _LAST_CHUNK)
+            last = events(await reply.pour(self)) + DONE
         except SidecarError as fault:
-            await self.room()
-            self._chunk(fault_event(fault), _LAST_CHUNK)
+            last = fault_event(fault)
+        await self.room()
+        *earlier, end = _pieces(last)
+        for piece in earlier:
+            self._chunk(piece, b"")
+            await self._taken()
+        self._chunk(end, _LAST_CHUNK)
         await self._taken()
 
     def head(self, status: int, headers: Mapping[str, str], framing: str) -> bytes:

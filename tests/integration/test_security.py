@@ -9,6 +9,7 @@ import logging
 import re
 import resource
 import tomllib
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -209,10 +210,11 @@ async def test_an_answer_that_is_not_read_is_given_up(*, is_stream: bool) -> Non
     """The handler ends and the connection with it, however much is still to be read."""
     ended, body = asyncio.Event(), b"x" * 16_000_000
 
-    async def words(sink: Sink) -> None:
+    async def words(sink: Sink) -> Sequence[bytes]:
         for _ in range(100):
             sink.write([body[:160_000]])
             await sink.room()
+        return ()
 
     async def handler(request: web.Request) -> web.StreamResponse:
         try:
@@ -244,8 +246,8 @@ async def test_who_reads_slowly_reads_to_the_end(*, is_stream: bool) -> None:
     """The time is each piece's, not the whole answer's, however long that takes."""
     body, budget_s = b"x" * 16_000_000, 2.0
 
-    async def pour(sink: Sink) -> None:
-        sink.write([body])  # all of it at once, as what came while a caller did not take it
+    async def pour(_sink: Sink) -> Sequence[bytes]:
+        return [body]  # all of it at once, as what came while a caller did not take it
 
     async def handler(request: web.Request) -> web.StreamResponse:
         if is_stream:

@@ -54,6 +54,20 @@ def test_a_streamed_answer_assembles_to_the_whole_one(body: dict[str, Any]) -> N
     assert assembler.body() == body
 
 
+HEADS = st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, 0, 1, "x", {"y": None}]))
+
+
+@given(st.lists(HEADS, max_size=8))
+def test_of_each_field_the_last_word_that_is_not_null_holds(heads: list[dict[str, Any]]) -> None:
+    """Whatever the chunks before it said, and in the order in which they came up."""
+    assembler, told = answer.Assembler("u"), dict[str, Any]()
+    for head in heads:
+        told |= {name: value for name, value in head.items() if value is not None}
+        assembler.add({**head, "choices": [{"delta": {"content": "x"}}]})
+    body = assembler.body()
+    assert [pair for pair in body.items() if pair[0] in told] == [*told.items()]
+
+
 @given(TEXTS)
 def test_pieces_join_to_the_text(text: str) -> None:
     """No character is lost between two chunks."""
