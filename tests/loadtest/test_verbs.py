@@ -147,7 +147,7 @@ async def test_run_counts_hits_and_finds_every_answer_right() -> None:
 
     sidecar = FakeSidecar(solve)
     async with TestServer(sidecar.app()) as server:
-        words = ("--users", "2", "--duration", "20", "--requests", "60", "--feedback-share", "0.5")
+        words = ("--users", "2", "--duration", "500", "--requests", "60", "--feedback-share", "0.5")
         url = str(server.make_url("/v1"))
         found = await run.report(_args(run, url, *words, "--meanings", "5"))
     rates = found.figures["rates"]
