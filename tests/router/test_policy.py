@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,6 +196,20 @@ def test_best_estimate_is_served_not_the_last() -> None:
     assert judgement.confidence == 0.9
     assert (judgement.next_place, judgement.reason) == (None, "confident")
     assert router.judge(task, router.decide(_task(allowed=(0,))), {2: _answer()}).reason == "pinned"
+
+
+@pytest.mark.parametrize("reason", ["pinned", "only_one", "rule"])
+@pytest.mark.parametrize("told", [{}, {"finish_reason": "length"}, {"is_malformed": True}])
+def test_where_nothing_is_estimated_the_only_answer_gets_one_word(
+    reason: str, told: dict[str, Any]
+) -> None:
+    """Without a vector it is come to by a shorter way, and says the same."""
+    router = Router(ladder=LADDER, artifact=None, config=RouterConfig())
+    decision, answers = Decision(entry=1, probabilities=(), reason=reason), {1: _answer(**told)}
+    seen = _task(allowed=(1,))
+    blind = router.judge(seen._replace(vector=None), decision, answers)
+    assert blind == router.judge(seen, decision, answers)
+    assert blind.confidence == (0.005 if told else 0.5)
 
 
 def test_without_artifact_or_vector_the_default_tier_is_asked() -> None:
