@@ -20,7 +20,9 @@ from train.fitting.fit import with_table
 from train.fitting.known import known_arrays
 from train.fitting.learn import learn, rowset
 from train.fitting.trees import TreesConfig
-from train.samples.dataset import read_tier3, read_traffic, vectors_of
+from train.samples.tier3 import read_tier3
+from train.samples.traffic import read_traffic
+from train.samples.vectors import vectors_of
 from train.scoring.replay import ladder_of
 
 TIERS = {"small": (0.2, 0.2), "large": (2.5, 10.0)}

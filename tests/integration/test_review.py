@@ -19,7 +19,7 @@ from sidecar.web.middleware import errors_told
 from sidecar.web.review_api import ReviewApi
 from sidecar.web.token import OperatorToken
 from tests.integration.conftest import DEMO, Running, Start
-from train.samples.dataset import read_traffic
+from train.samples.traffic import read_traffic
 
 TOKEN = {"authorization": "Bearer secret"}
 

@@ -10,7 +10,8 @@ import pytest
 from router.artifact import DEFAULT, Artifact
 from router.policy import Router, RouterConfig
 from sidecar.errors import EncoderError
-from train.samples.dataset import load_encoder, read_tier3, vectors_of
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import load_encoder, vectors_of
 from train.scoring.replay import ladder_of, replay, tiers_of
 
 DATA = Path(__file__).parents[3] / "shared/data/router/tier3_calib.jsonl.gz"

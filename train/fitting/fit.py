@@ -26,18 +26,12 @@ from train.fitting.learn import Crossed, CrossedEstimator, learn, rowset
 from train.fitting.precisions import admitted
 from train.fitting.trees import DEFAULT as DEFAULT_TREES
 from train.fitting.trees import TreesConfig
-from train.samples.dataset import (
-    HELD_OUT,
-    Example,
-    TextEncoder,
-    Vectors,
-    file_hashes,
-    load_encoder,
-    read_tier3,
-    read_traffic,
-    vectors_of,
-)
+from train.samples.examples import Example
 from train.samples.keys import add_key, find_cipher
+from train.samples.rows import file_hashes
+from train.samples.tier3 import read_tier3
+from train.samples.traffic import HELD_OUT, read_traffic
+from train.samples.vectors import TextEncoder, Vectors, load_encoder, vectors_of
 from train.scoring.replay import Remembering, ladder_of, replay, tiers_of
 from train.scoring.tracking import add_tracking, track
 

@@ -18,7 +18,7 @@ from router.artifact import Artifact, plans_above
 from router.drift import BINS, LEAST, WINDOW, tenth_of
 from router.estimate import ArtifactEstimator
 from router.tiers import Ladder, Tier
-from train.samples.dataset import Example
+from train.samples.examples import Example
 
 CENTROIDS: Final = 64
 """Measured: each of 17 domains of the train rows left out in turn, rows of it told from rows kept

@@ -37,7 +37,9 @@ from router.value import moves, spread_of, values
 from train.errors import DataError
 from train.fitting.heads import LEAST_TOLD, Head, StateLearner, StateRows
 from train.fitting.trees import DEFAULT, Split, TreesConfig
-from train.samples.dataset import MAX_WEIGHT, Example, Vectors
+from train.samples.examples import Example
+from train.samples.traffic import MAX_WEIGHT
+from train.samples.vectors import Vectors
 
 Numbers = NDArray[np.float64]
 Rows = NDArray[np.float32]

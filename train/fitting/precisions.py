@@ -17,7 +17,8 @@ from router.artifact import Artifact
 from router.decision import Task
 from router.policy import Router, RouterConfig
 from router.quality import QUALITY
-from train.samples.dataset import Example, TextEncoder, Vectors, vectors_of
+from train.samples.examples import Example
+from train.samples.vectors import TextEncoder, Vectors, vectors_of
 from train.scoring.replay import ladder_of
 
 SAMPLE: Final = 400

@@ -28,7 +28,8 @@ from train.fitting import shift
 from train.fitting.known import known_arrays
 from train.fitting.learn import FOLDS, Crossed, CrossedEstimator, learn, rowset
 from train.fitting.trees import DEFAULT, TreesConfig
-from train.samples.dataset import Example, Vectors
+from train.samples.examples import Example
+from train.samples.vectors import Vectors
 from train.scoring.metrics import Point, area
 from train.scoring.replay import Remembering, ladder_of, replay
 

@@ -21,7 +21,8 @@ from router.artifact import Artifact
 from router.calibration import logit
 from router.estimate import ArtifactEstimator
 from router.tiers import Ladder, Tier
-from train.samples.dataset import Example, Vectors
+from train.samples.examples import Example
+from train.samples.vectors import Vectors
 
 Numbers = NDArray[np.float64]
 

@@ -19,8 +19,10 @@ from router.registry import Registry
 from router.release import Note
 from train.errors import DataError
 from train.fitting.fit import WORK
-from train.samples.dataset import TextEncoder, file_hashes, load_encoder, read_tier3, vectors_of
 from train.samples.keys import add_key, find_cipher
+from train.samples.rows import file_hashes
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import TextEncoder, load_encoder, vectors_of
 from train.scoring.replay import tiers_of
 from train.scoring.tracking import add_tracking, track
 from train.weighing import gate, logged

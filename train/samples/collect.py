@@ -23,7 +23,7 @@ from sidecar.assembly.tierwise import Spoken, Tierwise, tierwise
 from sidecar.chat import question_of
 from train.errors import DataError
 from train.samples.asking import CONCURRENCY, Made, Tally, ask_all, done_ids
-from train.samples.dataset import says_same
+from train.samples.traffic import says_same
 
 HELP: Final = "ask every tier for each prompt of a file; resumable, within a budget"
 

@@ -23,8 +23,8 @@ from sidecar.assembly.tierwise import tierwise
 from sidecar.oversight.sameness import Sameness, compare
 from train.errors import AskingError, DataError
 from train.samples.asking import CONCURRENCY, Made, Tally, ask_all, done_ids
-from train.samples.dataset import says_same
 from train.samples.rows import opened
+from train.samples.traffic import says_same
 
 HELP: Final = "fill in which answers are right: by gold, by agreement, or by a judge tier"
 

@@ -17,7 +17,8 @@ from router.policy import Router
 from router.pricing import Price
 from router.tiers import Ladder, Tier
 from train.errors import DataError
-from train.samples.dataset import Example, Vectors
+from train.samples.examples import Example
+from train.samples.vectors import Vectors
 
 Numbers = NDArray[np.float64]
 Held = tuple[int, ...]

@@ -29,7 +29,9 @@ from train.fitting.fit import WORK
 from train.fitting.heads import RIDGE, Head, StateLearner
 from train.fitting.learn import Rowset, folds_of, learn_linear, rowset
 from train.fitting.trees import DEFAULT, Split, fit_trees
-from train.samples.dataset import Example, load_encoder, read_tier3, vectors_of
+from train.samples.examples import Example
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import load_encoder, vectors_of
 from train.scoring.metrics import auroc, bootstrap, brier
 from train.scoring.replay import tiers_of
 

@@ -25,15 +25,10 @@ from router.policy import Router, RouterConfig
 from router.quality import QUALITY
 from router.tiers import Ladder
 from train.fitting.fit import WORK
-from train.samples.dataset import (
-    Example,
-    TextEncoder,
-    Vectors,
-    file_hashes,
-    load_encoder,
-    read_tier3,
-    vectors_of,
-)
+from train.samples.examples import Example
+from train.samples.rows import file_hashes
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import TextEncoder, Vectors, load_encoder, vectors_of
 from train.scoring.metrics import (
     Point,
     area,

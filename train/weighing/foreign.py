@@ -30,7 +30,9 @@ from train.fitting.fit import WORK, with_table
 from train.fitting.known import known_arrays
 from train.fitting.learn import Crossed, CrossedEstimator, learn, rowset
 from train.fitting.trees import DEFAULT, TreesConfig
-from train.samples.dataset import Example, Vectors, load_encoder, read_tier3, vectors_of
+from train.samples.examples import Example
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import Vectors, load_encoder, vectors_of
 from train.scoring.metrics import Point, hull
 from train.scoring.replay import Replayed, ladder_of, replay, tiers_of
 

@@ -28,7 +28,8 @@ from router.policy import Router, RouterConfig
 from router.quality import QUALITY
 from router.tiers import Ladder
 from train.errors import DataError
-from train.samples.dataset import Example, Vectors
+from train.samples.examples import Example
+from train.samples.vectors import Vectors
 from train.scoring.metrics import Point, area, bootstrap, calibration_error
 from train.scoring.replay import Remembering, Replayed, ladder_of, replay
 

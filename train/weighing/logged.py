@@ -27,7 +27,7 @@ from router.tiers import Ladder, Tier
 from sidecar.disk.sealing import AesGcm
 from sidecar.traffic.record import RequestRecord, unpacked_vector
 from train.errors import DataError
-from train.samples.dataset import Heard, is_held_out, label_of, read_heard
+from train.samples.traffic import Heard, is_held_out, label_of, read_heard
 from train.scoring import ope
 from train.scoring.metrics import calibration_error
 from train.weighing.gate import ECE_ALLOWANCE, Check, Report, slices

@@ -24,7 +24,9 @@ from router.policy import Router, RouterConfig
 from router.tiers import Ladder
 from train.errors import DataError
 from train.fitting.fit import WORK
-from train.samples.dataset import Example, Vectors, load_encoder, read_tier3, vectors_of
+from train.samples.examples import Example
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import Vectors, load_encoder, vectors_of
 from train.scoring.replay import Climbed, Remembering, climb, ladder_of, tiers_of
 
 HELP: Final = "replay traffic whose domains change in the middle: is the budget or the floor held?"

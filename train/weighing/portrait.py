@@ -17,7 +17,8 @@ from router.artifact import Artifact
 from router.policy import Router, RouterConfig
 from router.quality import QUALITY
 from router.tiers import Ladder
-from train.samples.dataset import Example, Vectors
+from train.samples.examples import Example
+from train.samples.vectors import Vectors
 from train.scoring.metrics import bootstrap
 from train.scoring.replay import Remembering, Replayed, ladder_of, replay, tiers_of
 from train.weighing import gate

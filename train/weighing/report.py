@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from router.artifact import DEFAULT, Artifact
 from train.fitting.fit import WORK
-from train.samples.dataset import TextEncoder, load_encoder, read_tier3, vectors_of
 from train.samples.keys import add_key, find_cipher
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import TextEncoder, load_encoder, vectors_of
 from train.weighing import logged, portrait
 from train.weighing.evaluate import SHARES, evaluate
 from train.weighing.plots import changes_svg, curve_svg, reliability_svg

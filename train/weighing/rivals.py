@@ -35,7 +35,8 @@ from train.fitting.fit import WORK
 from train.fitting.heads import Head, StateLearner
 from train.fitting.learn import Rowset, folds_of, learn_linear, rowset
 from train.fitting.trees import DEFAULT
-from train.samples.dataset import load_encoder, read_tier3, vectors_of
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import load_encoder, vectors_of
 from train.scoring.replay import ladder_of, tiers_of
 from train.weighing.evaluate import Sweep, compare, gist_of, router_sweep
 

@@ -30,8 +30,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from router.signals import question_signals, read_answer, read_question
 from train.errors import DataError
 from train.fitting.fit import WORK
-from train.samples.dataset import encode_texts, load_encoder
 from train.samples.rows import opened
+from train.samples.vectors import encode_texts, load_encoder
 
 HELP: Final = "RouteLLM's outcome files: APGR at a number of labels, beside words alone"
 NEAR: Final = 0.5

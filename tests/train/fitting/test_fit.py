@@ -27,14 +27,10 @@ from train.fitting.fit import from_data, from_traffic, share_table
 from train.fitting.learn import rowset
 from train.fitting.shift import fit_shift, shifted
 from train.fitting.trees import DEFAULT, fit_trees, forest_of
-from train.samples.dataset import (
-    Answered,
-    Example,
-    TextEncoder,
-    read_tier3,
-    read_traffic,
-    vectors_of,
-)
+from train.samples.examples import Answered, Example
+from train.samples.tier3 import read_tier3
+from train.samples.traffic import read_traffic
+from train.samples.vectors import TextEncoder, vectors_of
 from train.scoring.replay import ladder_of, tiers_of
 from train.weighing import report
 from train.weighing.evaluate import evaluate, gist

@@ -13,7 +13,8 @@ from router.drift import LEAST, WINDOW, Known, Watch
 from train.fitting.fit import fitted
 from train.fitting.known import known_arrays, latest_arrays
 from train.fitting.trees import TreesConfig
-from train.samples.dataset import TextEncoder, read_tier3, vectors_of
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import TextEncoder, vectors_of
 
 QUICK = TreesConfig(trees=6, depth=2, rate=0.4)
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from router.artifact import DEFAULT, Artifact
 from train.fitting.precisions import admitted
-from train.samples.dataset import Answered, Example, Vectors
+from train.samples.examples import Answered, Example
+from train.samples.vectors import Vectors
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from train.fitting.known import known_arrays
 from train.fitting.learn import learn, rowset
 from train.fitting.relearn import find_refit, merged
 from train.fitting.trees import DEFAULT, TreesConfig
-from train.samples.dataset import Answered, Example, TextEncoder, Vectors, read_tier3, vectors_of
+from train.samples.examples import Answered, Example
+from train.samples.tier3 import read_tier3
+from train.samples.vectors import TextEncoder, Vectors, vectors_of
 from train.scoring.metrics import Point, area
 from train.scoring.replay import ladder_of, replay, tiers_of
 

@@ -24,7 +24,9 @@ from train.errors import DataError
 from train.fitting.fit import from_data, from_traffic
 from train.release import rollback
 from train.release.promote import REFUSED, promote
-from train.samples.dataset import TextEncoder, read_tier3, read_traffic, vectors_of
+from train.samples.tier3 import read_tier3
+from train.samples.traffic import read_traffic
+from train.samples.vectors import TextEncoder, vectors_of
 from train.scoring.replay import tiers_of
 from train.weighing import gate, logged
 

@@ -13,7 +13,7 @@ from train.__main__ import main
 from train.errors import DataError
 from train.samples.asking import done_ids
 from train.samples.collect import read_prompts
-from train.samples.dataset import read_tier3
+from train.samples.tier3 import read_tier3
 
 CONFIG = """
 [[upstreams]]

@@ -6,7 +6,7 @@ import numpy as np
 
 from router.artifact import plans_above
 from train.fitting.known import CENTROIDS, known_arrays
-from train.samples.dataset import Answered, Example
+from train.samples.examples import Answered, Example
 from train.weighing.pacing import MOSTLY, traffic
 
 
