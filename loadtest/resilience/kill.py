@@ -24,20 +24,10 @@ import aiohttp
 from loadtest.callers.client import session
 from loadtest.measures.intervals import exact
 from loadtest.report import Report, Table
-from loadtest.resilience.wreck import (
-    QUIET,
-    TENANTS,
-    Found,
-    Past,
-    Place,
-    Sum,
-    Wreck,
-    examine,
-    key_of,
-    load,
-    refusal,
-    reject,
-)
+from loadtest.resilience.place import Place, key_of
+from loadtest.resilience.rejection import QUIET, Sum, refusal, reject
+from loadtest.resilience.successor import Found, examine
+from loadtest.resilience.wreck import TENANTS, Past, Wreck, load
 from loadtest.servers.processes import (
     Server,
     free_port,

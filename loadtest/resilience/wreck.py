@@ -1,8 +1,8 @@
-"""A sidecar under load, changed while it is asked, and then killed; what its successor serves.
+"""A sidecar in, asked and changed until it is killed in the midst of it; what became of it out.
 
 Senders ask questions of their own, new and again, under three tenants and a dozen tags. An operator
-invalidates by tag, tenant and entry, callers complain of answers, and one pair of questions that is
-served by meaning is rejected. Of each question is known what must and what must not be served:
+invalidates by tag, tenant and entry, callers complain of answers. Of each question is known what
+must and what must not be served (`successor` asks for it):
 
 | | after the restart |
 |---|---|
@@ -22,19 +22,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, Literal
 
-import aiohttp
-
-from loadtest.callers.answers import Reply
-from loadtest.callers.client import ask, in_turns
+from loadtest.callers.client import ask
+from loadtest.resilience.place import CACHED, Place, key
 from loadtest.vendors.provider import answer_to
 
 TENANTS: Final = ("one", "two", "three")
-QUIET: Final = "quiet"
-"""Whose answers no invalidation takes: what it learns must last."""
 TAGS: Final = tuple(f"tag-{number}" for number in range(12))
 """Chosen: so many that an invalidation by tag leaves most of what is kept."""
-CHECKED: Final = 300
-"""Chosen: questions of each kind that are asked again after a start; some seconds' work."""
 
 AGAIN: Final = 0.5
 STREAMED: Final = 0.3
@@ -42,10 +36,6 @@ STREAMED: Final = 0.3
 
 _EXACT_ONLY: Final = {"x-sidecar-similarity": "1.0"}
 """Semantic hits are shut out: an answer to another question is then always a fault."""
-
-_CACHED: Final = {"cache-control": "only-if-cached"}
-_INDEXED_S: Final = 0.3
-"""Chosen: the index follows what is kept by some milliseconds; on a busy machine by some more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,21 +89,6 @@ class Wreck:
         return sum(past.answered_at is not None for past in self.pasts)
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Place:
-    """Where the sidecar answers.
-
-    Attributes:
-        http: To ask it with.
-        base_url: Ends in `/v1`.
-        admin_url: Of its operator plane; empty if only the load is to be tried.
-    """
-
-    http: aiohttp.ClientSession
-    base_url: str
-    admin_url: str = ""
-
-
 async def load(
     place: Place, rng: Random, *, load_s: float, at_once: int, kill: Callable[[], None]
 ) -> Wreck:
@@ -150,17 +125,8 @@ async def _send(place: Place, wreck: Wreck, stopped: asyncio.Event, name: str) -
 
 def _new(text: str, dice: Random) -> Past:
     tenant, tag = dice.choice(TENANTS), dice.choice(TAGS)
-    headers = {**_key(tenant), "x-sidecar-tags": tag, **_EXACT_ONLY}
+    headers = {**key(tenant), "x-sidecar-tags": tag, **_EXACT_ONLY}
     return Past(text, headers, tag, tenant)
-
-
-def key_of(tenant: str) -> str:
-    """The API key that the sidecar's configuration gives `tenant`."""
-    return f"key-of-{tenant}"
-
-
-def _key(tenant: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key_of(tenant)}"}
 
 
 async def _ask(place: Place, wreck: Wreck, past: Past, *, is_stream: bool) -> None:
@@ -202,7 +168,7 @@ async def _complain(place: Place, wreck: Wreck, past: Past) -> None:
     past.is_doomed = True
     said = {"request_id": past.request_id, "label": "bad"}
     url = f"{place.base_url}/feedback"
-    if await _posted(place, url, said, past.headers) is not None:
+    if await place.posted(url, said, past.headers) is not None:
         _taken([past], "complained")
         wreck.counts["complaints"] += 1
 
@@ -211,7 +177,7 @@ async def _invalidate_entry(place: Place, wreck: Wreck, past: Past) -> None:
     if past.waiting:
         return
     past.is_doomed = True
-    headers = {**past.headers, **_CACHED, "x-sidecar-debug": "1"}
+    headers = {**past.headers, **CACHED, "x-sidecar-debug": "1"}
     reply = await ask(place.http, place.base_url, past.text, headers=headers)
     entry = reply.headers.get("x-sidecar-entry", "")
     asked = {"by": "entry", "value": entry, "dry_run": False}
@@ -248,125 +214,5 @@ def _taken(pasts: Iterable[Past], how: Literal["invalidated", "complained"]) -> 
 
 async def _done(place: Place, asked: Mapping[str, Any]) -> bool:
     """It is said to be done, and on disk."""
-    told = await _posted(place, f"{place.admin_url}/admin/cache/invalidate", asked)
+    told = await place.posted(f"{place.admin_url}/admin/cache/invalidate", asked)
     return told is not None and bool(told.get("is_persisted"))
-
-
-async def _posted(
-    place: Place, url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-) -> dict[str, Any] | None:
-    try:
-        async with place.http.post(url, json=body, headers=headers) as response:
-            told: dict[str, Any] = await response.json()
-            return told if response.status == 200 else None  # noqa: PLR2004 - HTTP's own number
-    except (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError):
-        return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What the successor served; all but the first two should be 0.
-
-    Attributes:
-        asked_again: Questions that were answered well before the kill.
-        hits: Of those, served from what was kept.
-        foreign: Whole answers that name another question.
-        torn: Answers that are none, or errors.
-        asked_for_gone: Questions that an acknowledged change had taken.
-        resurrected: Of those, served.
-        asked_for_old: Questions older than the time to live.
-        outlived: Of those, served; and of all hits, those with a greater age.
-    """
-
-    asked_again: int
-    hits: int
-    foreign: int
-    torn: int
-    asked_for_gone: int
-    resurrected: int
-    asked_for_old: int
-    outlived: int
-
-
-async def examine(
-    place: Place,
-    wreck: Wreck,
-    old: list[Past],
-    rng: Random,
-    *,
-    settle_s: float,
-    ttl_s: float,
-    at_once: int,
-) -> Found:
-    """Ask the successor for what it must and must not have; `old` outlived their time."""
-    settled_at = wreck.killed_at - settle_s
-
-    async def check(past: Past) -> tuple[Past, Reply]:
-        return past, await ask(place.http, place.base_url, past.text, headers=past.headers)
-
-    async def look(past: Past) -> Reply:
-        headers = {**past.headers, **_CACHED}
-        return await ask(place.http, place.base_url, past.text, headers=headers)
-
-    gone = [
-        past
-        for past in wreck.pasts
-        if past.gone == "invalidated" or (past.gone and past.gone_at < settled_at)
-    ]
-    kept = [
-        past
-        for past in wreck.pasts
-        if not past.is_doomed and past.answered_at and past.answered_at < settled_at
-    ]
-    gone, kept, old = _some(gone, rng), _some(kept, rng), _some(old, rng)
-    found_gone = await in_turns(gone, look, at_once=at_once)
-    found_old = await in_turns(old, look, at_once=at_once)
-    checked = await in_turns(kept, check, at_once=at_once)
-    too_old = sum(
-        reply.is_hit and float(reply.headers.get("age", 0)) > ttl_s for _, reply in checked
-    )
-    return Found(
-        asked_again=len(kept),
-        hits=sum(reply.is_hit for _, reply in checked),
-        foreign=sum(r.is_whole and r.text != answer_to(past.text) for past, r in checked),
-        torn=sum(not reply.is_whole for _, reply in checked),
-        asked_for_gone=len(gone),
-        resurrected=sum(reply.is_hit for reply in found_gone),
-        asked_for_old=len(old),
-        outlived=too_old + sum(reply.is_hit for reply in found_old),
-    )
-
-
-def _some(pasts: list[Past], rng: Random) -> list[Past]:
-    return rng.sample(pasts, min(CHECKED, len(pasts)))
-
-
-Sum = tuple[str, int, int]
-"""A namespace, and the two numbers of a question about their sum."""
-
-
-async def reject(place: Place, one: Sum) -> bool:
-    """Have a sum served by meaning and complain of it; whether it was served and heard."""
-    reply = await _paraphrased(place, one)
-    said = {"request_id": reply.headers.get("x-sidecar-request-id", ""), "label": "bad"}
-    if reply.cache != "hit-semantic":
-        return False
-    return await _posted(place, f"{place.base_url}/feedback", said, _key(QUIET)) is not None
-
-
-async def refusal(place: Place, one: Sum) -> str:
-    """Why the sum is not served by meaning now; empty if it is."""
-    reply = await _paraphrased(place, one)
-    if reply.cache == "hit-semantic":
-        return ""
-    return reply.headers.get("x-sidecar-miss-reason", reply.cache)
-
-
-async def _paraphrased(place: Place, one: Sum) -> Reply:
-    """The answer to a question whose other wording is kept."""
-    namespace, left, right = one
-    headers = {**_key(QUIET), "x-sidecar-namespace": namespace, "x-sidecar-debug": "1"}
-    first, second = f"What is {left} plus {right}?", f"How much is {left} plus {right}?"
-    await ask(place.http, place.base_url, first, model="small", headers=headers)
-    await asyncio.sleep(_INDEXED_S)
-    return await ask(place.http, place.base_url, second, model="small", headers=headers)

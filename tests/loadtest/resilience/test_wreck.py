@@ -10,7 +10,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from loadtest.callers.client import session
-from loadtest.resilience.wreck import Past, Place, Wreck, examine, load, refusal, reject
+from loadtest.resilience.place import Place
+from loadtest.resilience.rejection import refusal, reject
+from loadtest.resilience.successor import examine
+from loadtest.resilience.wreck import Past, Wreck, load
 from loadtest.vendors.provider import answer_to
 from tests.loadtest.fake_sidecar import FakeSidecar
 
