@@ -23,6 +23,7 @@ from cache.stores.memory import MemoryStore
 from cache.stores.reader import DiskReader
 from sidecar.assembly.secondlook import second_look
 from sidecar.caching.builder import Builder, give_back
+from sidecar.caching.indexing import Indexing
 from sidecar.caching.keeper import Keeper
 from sidecar.caching.persistence import Persistence
 from sidecar.caching.reads import Reads
@@ -121,10 +122,8 @@ async def build_storage(
         )
     keeper = Keeper(
         store=store,
-        index=index,
-        owner=batcher,
+        indexing=Indexing(index=index, owner=batcher, hook=metrics),
         below=below,
-        hook=metrics,
         keep_stale_s=config.cache.keep_stale_s,
         on_void=display.void if display is not None else lambda: None,
     )

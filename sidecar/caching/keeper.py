@@ -14,69 +14,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Final, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from cache.entry import Entry, EntryId
 from cache.epochs import Epochs, Mark, Selector
 from cache.errors import CacheError
 from cache.stores.disk import Gone
 from cache.stores.memory import MemoryStore, entry_bytes
-from sidecar.caching.backlog import MAX_WAITING
+from sidecar.caching.indexing import Indexing
 from sidecar.caching.persistence import Persistence
-from sidecar.errors import EncoderError
-
-_AT_ONCE: Final = 128
-"""Chosen: entries in one work of the index's owner: 4 ms where they lie in cells, then texts again.
-"""
 
 _SWEPT_AT_ONCE: Final = 256
 """Chosen: entries of memory looked at before the loop turns to its callers: half a millisecond."""
 
 _SWEEP_S: Final = 60.0
 """Chosen: an expired entry is never served; once a minute it also stops taking room."""
-
-
-class Owner(Protocol):
-    """The thread that owns the index."""
-
-    def post(self, work: Callable[[], None]) -> None:
-        """Have `work` done there, in order; raises EncoderError if too much waits."""
-        ...
-
-
-class MeaningKeeper(Protocol):
-    """The half of SemanticCache that changes it."""
-
-    def add(self, entry: Entry) -> None:
-        """Raises CacheError."""
-        ...
-
-    def hold(self, entry: Entry) -> None:
-        """Memory holds it again."""
-        ...
-
-    def settle(self, entry_ids: Iterable[EntryId]) -> None:
-        """These are on disk."""
-        ...
-
-    def release(self, entry_ids: Iterable[EntryId]) -> None:
-        """Memory let go of these, and the disk keeps them."""
-        ...
-
-    def remove(self, entry_id: EntryId, partition: bytes | None = None) -> None:
-        """An id that is not kept is no fault."""
-        ...
-
-
-class Hook(Protocol):
-    """Hears what the keeper cannot raise."""
-
-    def lost_write(self, count: int) -> None:
-        """So many entries or removals did not reach index or disk."""
-        ...
 
 
 class Tally(NamedTuple):
@@ -100,10 +53,8 @@ class Keeper:
         self,
         *,
         store: MemoryStore,
-        index: MeaningKeeper,
-        owner: Owner,
+        indexing: Indexing,
         below: Persistence | None,
-        hook: Hook,
         keep_stale_s: float = 0.0,
         on_void: Callable[[], None] = lambda: None,
     ) -> None:
@@ -115,12 +66,9 @@ class Keeper:
         self.epochs = Epochs()
         self._keep_stale_s = keep_stale_s
         self._store = store
-        self._index = index
-        self._owner = owner
+        self._indexing = indexing
         self._below = below
-        self._hook = hook
         self._next_id = 1
-        self._held_back: deque[Callable[[], None]] = deque()
         self._sweeping = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._invalidating: set[asyncio.Task[bool]] = set()
@@ -164,7 +112,7 @@ class Keeper:
             return False
         self._let_go([one for one in left.evicted if one[0] is not entry])
         if entry.vector is not None and entry.partition is not None:
-            self._post(partial(self._index.add, entry))
+            self._indexing.add(entry)
         if self._below is not None:
             self._below.put(entry)
             self._let_go(has_no_room)
@@ -199,7 +147,7 @@ class Keeper:
         left = self._store.put(entry, uses)
         self._let_go([one for one in left.evicted if one[0] is not entry])
         if entry.vector is not None and self._store.peek(entry.entry_id) is not None:
-            self._post(partial(self._index.hold, entry))
+            self._indexing.hold(entry)
         return entry
 
     async def entry(self, entry_id: EntryId) -> Entry | None:
@@ -222,7 +170,7 @@ class Keeper:
             self._forget([gone])
         elif self._below is not None:
             # Where it lies is not known; if it is only on disk, it leaves the index when it is met.
-            self._post(partial(self._index.remove, entry_id))
+            self._indexing.forget(entry_id)
             self._below.drop([Gone(entry_id, None)])
         return gone is not None or self._below is not None
 
@@ -257,7 +205,7 @@ class Keeper:
                 named = [e for e in some if e.epoch < mark.epoch and mark.selector.covers(e)]
                 for entry in named:
                     self._store.remove(entry.entry_id)
-                self._unindex([Gone(entry.entry_id, entry.partition) for entry in named])
+                self._indexing.remove(_gone(named))
                 if self._below is not None:
                     self._below.is_gone(entry.entry_id for entry in named)
         finally:
@@ -285,29 +233,19 @@ class Keeper:
 
     def _forget(self, gone: Sequence[Entry]) -> None:
         """Have index and disk follow; however many leave at once, none is dropped for it."""
-        departing = [Gone(one.entry_id, one.partition) for one in gone]
-        self._unindex(departing)
+        departing = _gone(gone)
+        self._indexing.remove(departing)
         if self._below is not None:
             self._below.drop(departing)
-
-    def _unindex(self, departing: Sequence[Gone]) -> None:
-        gone = [one for one in departing if one.partition is not None]
-        for begin in range(0, len(gone), _AT_ONCE):
-            self._post(partial(self._remove, gone[begin : begin + _AT_ONCE]))
-
-    def _remove(self, gone: Iterable[Gone]) -> None:
-        """On the owner's thread."""
-        for one in gone:
-            self._index.remove(one.entry_id, one.partition)
 
     def _written(self, kept: Sequence[EntryId], released: Sequence[EntryId]) -> None:
         """These are on disk now, and memory has let go of some before."""
         if kept:
-            self._post(partial(self._index.settle, kept))
+            self._indexing.settle(kept)
         # What came up again meanwhile is held again.
         let_go = [entry_id for entry_id in released if self._store.peek(entry_id) is None]
         if let_go:
-            self._post(partial(self._index.release, let_go))
+            self._indexing.release(let_go)
 
     def _gone(self, gone: Sequence[Gone]) -> None:
         """These are off the disk; what memory does not hold either leaves the index.
@@ -319,29 +257,13 @@ class Keeper:
         for one in gone:
             if self._store.peek(one.entry_id) is not None:
                 self._below.stays_in_memory(one.entry_id)
-        self._unindex(nowhere)
-
-    def _post(self, work: Callable[[], None]) -> None:
-        """Hand `work` to the owner; while its queue is full, hold it back, in order."""
-        self._held_back.append(work)
-        self._hand_over()
-
-    def _hand_over(self) -> None:
-        try:
-            while self._held_back:
-                self._owner.post(self._held_back[0])
-                self._held_back.popleft()
-        except EncoderError:
-            if len(self._held_back) > MAX_WAITING:
-                # Removals go too: the store answers for what is gone, the index only points to it.
-                self._held_back.popleft()
-                self._hook.lost_write(1)
+        self._indexing.remove(nowhere)
 
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
             self._forget(self._store.expired(time.time() - self._keep_stale_s))
-            self._hand_over()
+            self._indexing.hand_over()
 
     async def close(self) -> None:
         """Write what waits, and close the disk."""
@@ -350,3 +272,7 @@ class Keeper:
         await asyncio.gather(*self._tasks, *self._invalidating, return_exceptions=True)
         if self._below is not None:
             await self._below.close()
+
+
+def _gone(entries: Sequence[Entry]) -> list[Gone]:
+    return [Gone(entry.entry_id, entry.partition) for entry in entries]

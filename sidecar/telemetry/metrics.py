@@ -208,7 +208,7 @@ class Metrics:
         self._dropped.labels(reason).inc()
 
     def lost_write(self, count: int) -> None:
-        """See caching.persistence.Hook."""
+        """See caching.persistence.Hook and caching.indexing.Hook."""
         self._lost.inc(count)
 
     def read_disk(self, outcome: str) -> None:

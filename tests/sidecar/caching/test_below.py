@@ -26,6 +26,7 @@ from cache.semantic import SemanticCache
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore, entry_bytes
 from cache.stores.reader import DiskReader
+from sidecar.caching.indexing import Indexing
 from sidecar.caching.keeper import Keeper
 from sidecar.caching.persistence import Persistence
 from sidecar.caching.reads import Reads
@@ -76,10 +77,8 @@ class Life:
         )
         self.keeper = Keeper(
             store=self.store,
-            index=self.index,
-            owner=FakeOwner(),
+            indexing=Indexing(index=self.index, owner=FakeOwner(), hook=FakeHook()),
             below=self.below,
-            hook=FakeHook(),
         )
 
     async def find(self, entry: Entry) -> Entry | None:

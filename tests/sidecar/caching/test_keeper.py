@@ -22,6 +22,7 @@ from cache.errors import StoreError
 from cache.stores.disk import DiskStore
 from cache.stores.memory import MemoryStore, entry_bytes
 from cache.stores.reader import DiskReader
+from sidecar.caching.indexing import Indexing
 from sidecar.caching.keeper import Keeper
 from sidecar.caching.persistence import Persistence
 from sidecar.caching.reads import Reads
@@ -125,7 +126,9 @@ class Kept:
                 hook=self.hook,
             )
         return Keeper(
-            store=self.store, index=self.index, owner=self.owner, below=self.below, hook=self.hook
+            store=self.store,
+            indexing=Indexing(index=self.index, owner=self.owner, hook=self.hook),
+            below=self.below,
         )
 
     async def written(self) -> None:
