@@ -117,6 +117,10 @@ class Stand:
         port = int(self.server.url.rpartition(":")[2])
         line = socket.socket()
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        # The kernel ends a connection without a word to whoever does not take it: ask it whether.
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
         line.connect(("127.0.0.1", port))
         turns = [{"role": "user", "content": question}]
         body = json.dumps({"model": "small", "stream": stream, "messages": turns}).encode()
