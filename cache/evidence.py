@@ -31,6 +31,7 @@ _ITERATIONS: Final = 300
 """Chosen: the fraction converges in some dozens; `_HALVINGS` take [0, 1] to a last bit."""
 _HALVINGS: Final = 54
 _TINY: Final = 1e-300
+"""Source: Press et al., "Numerical Recipes", section 6.4: stands where a term would be 0."""
 
 
 @dataclass(frozen=True, slots=True)

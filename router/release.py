@@ -21,7 +21,10 @@ MAX_HISTORY: Final = 200
 """Chosen: a release a day for half a year; the file stays far under its bound."""
 
 MAX_FORMER: Final = 20
+"""Chosen: how far an operator may roll back, step by step."""
+
 MAX_REASON: Final = 500
+"""Chosen: characters; two or three sentences."""
 
 Action = Literal[
     "adopted", "registered", "shadow", "canary", "promoted", "rolled_back", "activated"

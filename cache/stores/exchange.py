@@ -33,6 +33,8 @@ _READ: Final = (2, 3, SCHEMA_VERSION)
 """Schema 2 does not tell an entry's prompt."""
 
 _CHECKSUM_BYTES: Final = 16
+"""Chosen: as in the rows."""
+
 _RAW: Final = ("fingerprint", "partition", "body")
 
 

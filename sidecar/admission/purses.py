@@ -29,6 +29,7 @@ OTHERS: Final = "*"
 
 _DAY_S: Final = 86_400
 _DAYS_HELD: Final = 2
+"""Chosen: today, and yesterday for calls that were begun before midnight."""
 
 Key = tuple[str, str | None, int | None]
 """Tenant, user (None for the tenant as a whole), and the UTC day since 1970 (None for ever)."""

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+"""Source: NIST SP 800-38D: AES-256, and the length of nonce that GCM takes as it is."""
 
 
 class AesGcm:

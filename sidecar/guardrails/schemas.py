@@ -28,6 +28,7 @@ MAX_STEPS: Final = 20_000
 
 MAX_ANSWER_CHARACTERS: Final = 256 * 1024
 MAX_DETAIL: Final = 300
+"""Chosen: characters of a fault that are told; what follows quotes the answer."""
 
 _UNBOUNDED: Final = frozenset({"patternProperties", "unevaluatedProperties", "unevaluatedItems"})
 """Keywords that search with `re` within the library; schemas that use them are not enforced."""

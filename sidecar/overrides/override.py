@@ -30,7 +30,10 @@ MAX_EXPIRES_S: Final = 30 * 86_400.0
 """Chosen: what is to hold for longer than a month belongs in the config."""
 
 MAX_REASON: Final = 500
+"""Chosen: characters; two or three sentences."""
+
 MAX_NAME: Final = 128
+"""Chosen: characters; longer than any vendor's model id."""
 
 
 class Key(NamedTuple):

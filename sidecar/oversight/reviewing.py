@@ -45,7 +45,11 @@ MAX_RECENT: Final = 1_000
 """Chosen: answers of late that a complaint may still bring to the queue; some 8 MB at worst."""
 
 _SAVE_S: Final = 5.0
+"""Chosen: so much of the queue may be lost to a kill."""
+
 _BAD: Final = 0.5
+"""Chosen: a score under it is a complaint, as in the metrics."""
+
 _BOUND: Final = b"reviews"
 
 

@@ -39,6 +39,7 @@ MAX_BODY_BYTES: Final = 65_536
 """Chosen: a request some 16,000 tokens long; longer ones are not asked again."""
 
 _PAUSE_S: Final = 1.0
+"""Chosen: so often it is looked whether others are still busy."""
 
 Fate = Literal["same", "different", "unsure", "failed", "dropped", "over_budget"]
 """What became of it: what both answers come to, or why there is no second one."""
