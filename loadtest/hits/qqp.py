@@ -177,7 +177,7 @@ def _band_table(seen: Sequence[Seen]) -> Table:
         (
             f"from {band:.2f}",
             str(len(some)),
-            str(wilson(sum(not s.is_right for s in some), len(some))),
+            str(_wrong_ratio(some)),
         )
         for band, some in sorted(bands.items())
     ]

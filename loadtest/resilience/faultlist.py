@@ -23,7 +23,6 @@ from loadtest.resilience.stage import Stage
 from loadtest.vendors.certificate import self_signed
 
 Deed = Callable[[Stage], Awaitable[None]]
-_NO_LIMIT: Final = resource.RLIM_INFINITY
 _UNWRITABLE: Final = Path("/proc/sidecar-fault")
 """A folder that nobody can make, root included."""
 
