@@ -126,7 +126,7 @@ async def serve(config: Config, load: Callable[[], Config], logger: logging.Logg
             digest = sidecar.reload()
             if display is not None:
                 display.void()
-            facts = {"config": digest, "router": sidecar.pipeline().router.version}
+            facts = {"config": digest, "router": sidecar.pipeline().router_version}
             logger.info("config reloaded", extra={"facts": facts})
             return digest
 

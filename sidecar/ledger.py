@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
-from cache.entry import Entry, Hit, Miss
+from cache.entry import Entry, Hit, Miss, MissReason, Vector
 from cache.key import Keys
 from cache.policy import Permit
 from router.decision import Decision
@@ -194,6 +194,20 @@ class Ledger:
     def teaches(self) -> bool:
         """What is served may be watched, and asked again behind the caller's back."""
         return self.inquiry.drill is None and self.ruling.learns
+
+    @property
+    def upstreams(self) -> frozenset[str] | None:
+        """Those that alone may be asked, and its caller be answered by; None for all."""
+        return self.aim.target.upstreams if self.aim is not None else None
+
+    @property
+    def meaning(self) -> Vector | None:
+        """The question's vector; None also where it was not embedded whole.
+
+        A vector of half of it would stand for what it is not.
+        """
+        miss = self.miss
+        return None if miss is None or miss.reason is MissReason.NO_MEANING else miss.vector
 
     @property
     def similarity(self) -> float | None:

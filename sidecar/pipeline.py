@@ -13,30 +13,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Final
 
 import orjson
 
-from cache.entry import Entry, Hit, Miss, MissReason
+from cache.entry import Hit
 from cache.key import Scope, keys
-from cache.policy import CacheConfig, CacheControl, Permit, permit, storable
-from cache.prompt import prompt_version
+from cache.policy import CacheConfig, CacheControl, Permit, permit
 from cache.rejections import Question
-from router.decision import Decision, Task
-from router.errors import RouterError
-from router.policy import ShadowTiers
 from router.tiers import Ladder
 from sidecar import answer
 from sidecar.accounting.again import Again, may_be_given_again
 from sidecar.accounting.closing import Accounting
 from sidecar.caching.keeper import Keeper
 from sidecar.caching.lookup import Lookup
+from sidecar.climbs import Climbs
 from sidecar.deadline import Deadline
 from sidecar.degraded import StaticAnswers, static_body
-from sidecar.dispatch import Dispatch, Job, Publish
 from sidecar.errors import (
     AdmissionRefused,
     DeadlineExceeded,
@@ -57,12 +52,9 @@ from sidecar.ledger import (
     Inquiry,
     Ledger,
 )
-from sidecar.outcome import Outcome
 from sidecar.overrides.override import Ruling
 from sidecar.oversight.asking import Asking
 from sidecar.oversight.overseer import Overseer
-from sidecar.oversight.reviewing import Reviewing
-from sidecar.oversight.shadows import Shadows
 from sidecar.providers.errors import UpstreamRefused, UpstreamTooSlow
 from sidecar.replies import Replies, Reply
 from sidecar.routing.course import Routing
@@ -81,31 +73,14 @@ _NOT_THE_CALLERS: Final = frozenset({408, 429})
 """Statuses under 500 that say nothing against the request: it came too slowly, or too often."""
 
 
-class Router(Protocol):
-    """The half of the router that is asked before any answer is seen."""
-
-    @property
-    def version(self) -> str:
-        """Of its artifact."""
-        ...
-
-    def decide(self, task: Task, dice: float = 1.0) -> Decision:
-        """Raises RouterError."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pipeline:
     """The parts that a request passes, in its order; `assembly` builds it, a reload swaps it.
 
     Attributes:
         encoder_id: Part of every partition.
-        routing: What the router is asked, and what it is told when all is over.
-        dice: Gives a uniform draw in [0, 1), for exploration.
+        routing: Which tiers may be asked, by rules, goals and conversations.
         rulings: Gives what the operator's switches come to for a tenant, at this instant.
-        pinned: By place, the decision for whoever named that tier.
-        shadow_share: Share of routed requests whose next tier is asked in the background.
-        shadow_tiers: Whether the next one alone is asked, or all that were not.
     """
 
     targets: Targets
@@ -118,22 +93,20 @@ class Pipeline:
     coalesce: Coalesce
     nearby: Nearby
     refreshes: Refreshes
-    router: Router
     routing: Routing
-    dice: Callable[[], float]
-    pinned: Sequence[Decision]
     till: Till
-    dispatch: Dispatch
+    climbs: Climbs
     keeper: Keeper
     replies: Replies
     statics: StaticAnswers
     accounting: Accounting
     overseer: Overseer
-    shadows: Shadows
-    reviewing: Reviewing
-    shadow_share: float
-    shadow_tiers: ShadowTiers
     asking: Asking
+
+    @property
+    def router_version(self) -> str:
+        """Of the artifact that decides."""
+        return self.climbs.router.version
 
     async def serve(self, inquiry: Inquiry) -> Reply:
         """The reply to one request.
@@ -166,7 +139,7 @@ class Pipeline:
         return Again(
             ledger=ledger,
             pipeline=self,
-            version=self.router.version,
+            version=self.router_version,
             epoch=self.keeper.epochs.now,
             saved_usd=self.accounting.balance(ledger).saved_usd,
             pattern=self.accounting.pattern(ledger),
@@ -182,7 +155,7 @@ class Pipeline:
         """
         aim, was = again.ledger.aim, again.ledger
         assert aim is not None  # noqa: S101 - nothing is found without an aim
-        is_same = again.pipeline is self and again.version == self.router.version
+        is_same = again.pipeline is self and again.version == self.router_version
         if not is_same or again.epoch != self.keeper.epochs.now:
             return None
         if self.rulings(was.inquiry.caller.tenant).switches:
@@ -304,7 +277,9 @@ class Pipeline:
             if aim.permit.read or ledger.inquiry.request.stream:
                 return await self._ask(ledger, aim)
             # Nobody may follow, and nothing is told before it stands: that needs no flight.
-            return await self.replies.alone(ledger, self.coalesce, self._climb(ledger, aim, None))
+            return await self.replies.alone(
+                ledger, self.coalesce, self.climbs.begun(ledger, aim, None)
+            )
         except (ProviderError, DeadlineExceeded) as fault:
             reply = None if _is_the_callers(fault) else self._stand_in(ledger, aim)
             if reply is None:
@@ -337,7 +312,7 @@ class Pipeline:
                 return self._tell_hit(ledger, hit)
             flight, leads = self.coalesce.join(
                 aim.flight_key if is_shared else None,
-                lambda publish: self._climb(ledger, aim, publish),
+                lambda publish: self.climbs.begun(ledger, aim, publish),
             )
             ledger.pays = leads
             if not leads:
@@ -385,122 +360,15 @@ class Pipeline:
         if group is not None and asked is not None:
             self.nearby.add(group, Underway(flight, asked, ledger))
 
-    def _climb(
-        self, ledger: Ledger, aim: Aim, publish: Publish | None
-    ) -> Coroutine[Any, Any, Outcome]:
-        """Pay, decide, ask, keep. Runs in the flight's own task, if it has one, as the leader's."""
-        paying = self.till.paid(ledger, aim)
-        if paying is None:
-            return self._climb_paid(ledger, aim, publish)
-        return self._climb_paying(ledger, paying, publish)
-
-    async def _climb_paying(
-        self, ledger: Ledger, paying: AbstractContextManager[Aim], publish: Publish | None
-    ) -> Outcome:
-        with paying as payable:
-            return await self._climb_paid(ledger, payable, publish)
-
-    async def _climb_paid(self, ledger: Ledger, aim: Aim, publish: Publish | None) -> Outcome:
-        inquiry = ledger.inquiry
-        with inquiry.watch.hop("route"):
-            aim = ledger.aim = self.routing.by_meaning(ledger, aim)
-            course = self.routing.course(ledger, aim)
-            ledger.decision = self._decide(course.task, aim)
-        guard = self.guardrails.of_answers(inquiry.request)
-        if guard is not None and guard.holds_streams:
-            ledger.decision = replace(ledger.decision, final=False)
-        elif not aim.ruling.cascade:
-            ledger.decision = replace(ledger.decision, final=True)
-        job = Job(
-            body=inquiry.request.body,
-            task=course.task,
-            decision=ledger.decision,
-            deadline=inquiry.deadline,
-            headers=inquiry.options.upstream_headers,
-            attempts=ledger.attempts,
-            drill=inquiry.drill,
-            may_escalate=aim.ruling.cascade and aim.target.entry is None,
-            guard=guard,
-            upstreams=aim.target.upstreams,
-        )
-        try:
-            outcome = await self.dispatch.climb(job, publish if inquiry.request.stream else None)
-        except BaseException:
-            self.routing.ended(ledger, course, None)
-            raise
-        self.routing.ended(ledger, course, outcome)
-        self._keep(ledger, aim, outcome)
-        if ledger.teaches:
-            asking = self._asking(ledger)
-            self.overseer.answered(ledger, outcome, asking)
-            if self.shadow_share:
-                self.shadows.answered(ledger, outcome, asking, self.shadow_share, self.shadow_tiers)
-            self.reviewing.answered(ledger, outcome, self.ladder[outcome.served.place].name)
-        return outcome
-
-    def _decide(self, task: Task, aim: Aim) -> Decision:
-        if aim.target.is_pinned:
-            return self.pinned[task.allowed[0]]
-        if aim.target.entry is not None:
-            return Decision(entry=aim.target.entry, probabilities=(), reason="rule")
-        try:
-            return self.router.decide(task, self.dice())
-        except RouterError as fault:
-            middle = task.allowed[len(task.allowed) // 2]
-            detail = type(fault).__name__
-            return Decision(entry=middle, probabilities=(), reason="default", detail=detail)
-
     def _tell_hit(self, ledger: Ledger, hit: Hit, cache: CacheStatus | None = None) -> Reply:
         ledger.hit = hit
         if ledger.teaches:
-            self.overseer.served(ledger, self._asking(ledger))
+            self.overseer.served(ledger, self.asking.bound_to(ledger.upstreams))
         ledger.cache = cache or ("hit-exact" if hit.kind == "exact" else "hit-semantic")
         now_at = int(ledger.inquiry.received_at)
         body = answer.replayed_body(hit.entry.body, answer.fresh_id(), now_at)
         reply = self.replies.whole(ledger, body)
         return replace(reply, again=ledger) if may_be_given_again(ledger) else reply
-
-    def _asking(self, ledger: Ledger) -> Asking:
-        """Who may be asked behind the caller's back: nobody whom he may not be answered by."""
-        upstreams = ledger.aim.target.upstreams if ledger.aim is not None else None
-        return self.asking.bound_to(upstreams)
-
-    def _keep(self, ledger: Ledger, aim: Aim, outcome: Outcome) -> None:
-        """Keep the answer for the next one who asks, if it may be kept."""
-        if not aim.permit.write:
-            return
-        served = outcome.served
-        assert served.body is not None  # noqa: S101 - an outcome's served attempt answered
-        ruling = self.rulings(ledger.inquiry.caller.tenant)  # it may have changed in between
-        may_write = ruling.cache and ruling.writes
-        if not may_write or served.violation or storable(served.body, self.cache_config):
-            return
-        meaning = ledger.miss if aim.permit.semantic and _has_meaning(ledger.miss) else None
-        tier, now_at, entry_id = self.ladder[served.place], time.time(), self.keeper.next_id()
-        entry = Entry(
-            entry_id=entry_id,
-            fingerprint=aim.keys.fingerprint,
-            partition=aim.keys.partition if meaning else None,
-            question=(ledger.inquiry.request.question or "") if meaning else "",
-            vector=meaning.vector if meaning else None,
-            body=answer.kept_body(served.body),
-            tier=tier.name,
-            model=tier.model,
-            tokens_in=served.tokens_in,
-            tokens_out=served.tokens_out,
-            cost_usd=outcome.cost_usd,
-            created_at=now_at,
-            expires_at=now_at + self.cache_config.lifetime_s(entry_id),
-            tags=ledger.inquiry.options.tags,
-            tenant=ledger.inquiry.caller.tenant,
-            namespace=ledger.inquiry.options.namespace,
-            epoch=aim.epoch,
-            prompt=prompt_version(ledger.inquiry.request.messages),
-        )
-        if self.keeper.keep(entry):
-            ledger.kept_id = entry_id
-        if not self.keeper.epochs.voids(entry):
-            ledger.shareable = entry
 
     def _fail(self, ledger: Ledger, status: int, error: str) -> None:
         ledger.status, ledger.error = status, error
@@ -516,17 +384,10 @@ def _ruled(permit: Permit, ruling: Ruling) -> Permit:
     return permit if ruling.writes else permit._replace(write=False)
 
 
-def _has_meaning(miss: Miss | None) -> bool:
-    """The question was embedded whole: a vector of half of it would stand for what it is not."""
-    return miss is not None and miss.vector is not None and miss.reason is not MissReason.NO_MEANING
-
-
 def _asked(ledger: Ledger) -> Question | None:
     """The question that may be compared by meaning, with its vector."""
-    miss, text = ledger.miss, ledger.inquiry.request.question
-    if text is None or miss is None or miss.vector is None or not _has_meaning(miss):
-        return None
-    return Question(text, miss.vector)
+    text, vector = ledger.inquiry.request.question, ledger.meaning
+    return Question(text, vector) if text is not None and vector is not None else None
 
 
 def _is_the_callers(fault: SidecarError) -> bool:

@@ -18,6 +18,7 @@ from sidecar.assembly.lasting import Lasting
 from sidecar.assembly.releasing import artifact_folder
 from sidecar.assembly.upstreams import build_tiers, build_upstream
 from sidecar.caching.lookup import Lookup
+from sidecar.climbs import Climbs
 from sidecar.config.sections import Config
 from sidecar.degraded import StaticAnswers
 from sidecar.dispatch import Dispatch
@@ -69,6 +70,35 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         latencies=lambda: tuple(tier.usual_s() for tier in tiers),
     )
     dispatch = Dispatch(ladder=ladder, judge=router, tiers=tiers)
+    asking = Asking(ladder=ladder, dispatch=dispatch, judge=config.semantic.verify_judge)
+    till = build_till(
+        config,
+        ladder,
+        admission=lasting.admission,
+        guardrails=guardrails,
+        background=lasting.refresh_budget,
+    )
+    climbs = Climbs(
+        till=till,
+        rulings=lasting.board.ruling,
+        routing=routing,
+        router=router,
+        dice=lasting.dice,
+        pinned=[
+            Decision(entry=place, probabilities=(), reason="pinned") for place in range(len(ladder))
+        ],
+        guardrails=guardrails,
+        ladder=ladder,
+        dispatch=dispatch,
+        cache_config=config.cache,
+        keeper=lasting.keeper,
+        overseer=lasting.overseer,
+        shadows=lasting.shadows,
+        reviewing=lasting.reviewing,
+        shadow_share=config.router.shadow_share,
+        shadow_tiers=config.router.shadow_tiers,
+        asking=asking,
+    )
     return Pipeline(
         targets=routing.targets,
         rulings=lasting.board.ruling,
@@ -88,30 +118,15 @@ def build_pipeline(config: Config, lasting: Lasting) -> Pipeline:
         coalesce=lasting.coalesce,
         nearby=lasting.nearby,
         refreshes=lasting.refreshes,
-        router=router,
         routing=routing,
-        dice=lasting.dice,
-        pinned=[
-            Decision(entry=place, probabilities=(), reason="pinned") for place in range(len(ladder))
-        ],
-        till=build_till(
-            config,
-            ladder,
-            admission=lasting.admission,
-            guardrails=guardrails,
-            background=lasting.refresh_budget,
-        ),
-        dispatch=dispatch,
+        till=till,
+        climbs=climbs,
         keeper=lasting.keeper,
         replies=Replies(accounting),
         statics=StaticAnswers(config.degraded),
         accounting=accounting,
         overseer=lasting.overseer,
-        shadows=lasting.shadows,
-        reviewing=lasting.reviewing,
-        shadow_share=config.router.shadow_share,
-        shadow_tiers=config.router.shadow_tiers,
-        asking=Asking(ladder=ladder, dispatch=dispatch, judge=config.semantic.verify_judge),
+        asking=asking,
     )
 
 

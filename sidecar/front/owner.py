@@ -148,7 +148,7 @@ class OwnerApi:
 
     def look(self) -> None:
         """Empty the table if another artifact serves than did: headers name it."""
-        version = self._pipeline().router.version
+        version = self._pipeline().router_version
         if version != self._version:
             self._version = version
             self._display.void()
