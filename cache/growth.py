@@ -74,7 +74,7 @@ def filled(rows: list[Rows], dim: int, known: Cells | None = None) -> Layout:
 
 
 def _fill_cells(layout: CellIndex, rows: list[Rows]) -> None:
-    cells = layout.cells_of(rows)
+    cells = [layout.cells_of(some) for some in rows]
     layout.make_room(cells)
     while rows:
         layout.take(rows.pop(), cells.pop())

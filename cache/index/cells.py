@@ -18,19 +18,16 @@ from cache.index.memory import apart
 from cache.index.nearest import Neighbour, neighbours
 from cache.index.places import Places
 
-_CELLS_PER_ROOT: Final = 12.0
-"""Chosen: of 4 to 16 times the square root of the number of rows. Measured: docs/cache.md, "How it
-was chosen": half the time of 6, for twice the training. Source of the range:
+_CELLS_PER_ROOT: Final = 6.0
+"""Chosen: of 4 to 16 times the square root of the number of rows; twice as many take a third less
+time to search and twice the time to lay, see docs/cache.md. Source of the range:
 https://github.com/facebookresearch/faiss/wiki/Guidelines-to-choose-an-index."""
 
-_MEAN_CELLS: Final = 150
+_MEAN_CELLS: Final = 120
 """Chosen: a search compares with no more rows than so many cells hold at the mean. Where cells lie
-close they hold many, and the nearest is in the first of them. Measured: as above; a million
-entries: the nearest found 985 to 992 times of 1,000, and each time where it is near enough to
-matter."""
-
-_FEWEST_ROWS: Final = 6_000
-"""Chosen: but with so many in any case, 0.3 ms: as many as it took at 100,000 before."""
+close they hold many, and the nearest is in the first of them. Measured: docs/cache.md, "How it was
+chosen"; a million entries: the nearest found 991 times of 1,000, and each time where it is near
+enough to matter."""
 
 _SPARE: Final = 8
 """Chosen: a list begins with room for an eighth more rows; when that is gone FAISS doubles it."""
@@ -128,10 +125,9 @@ class CellIndex:
             cells = self._ivf.quantizer.search(vector[np.newaxis], 1)[1][0]
             self._put(np.array([entry_id]), vector[np.newaxis], cells)
 
-    def cells_of(self, parts: Sequence[Rows]) -> list[Ids]:
-        """Of each part (n,) int64, the cell that each row belongs in: most of what taking takes."""
-        finder = centres.Finder(decoded(self._laid.centres))
-        return [finder.nearest(decoded(rows.codes)) for rows in parts]
+    def cells_of(self, rows: Rows) -> Ids:
+        """(n,) int64, the cell that each row belongs in: most of what taking them takes."""
+        return centres.nearest(decoded(rows.codes), decoded(self._laid.centres))
 
     def make_room(self, cells: Sequence[Ids]) -> None:
         """Have each list be as long from the start as all these rows will make it, and some more.
@@ -149,7 +145,7 @@ class CellIndex:
         """Keep rows of another index; none of their ids is kept here. Raises CacheError."""
         if not len(rows.ids):
             return
-        cells = self.cells_of([rows])[0] if cells is None else cells
+        cells = self.cells_of(rows) if cells is None else cells
         order = np.argsort(rows.ids)
         vectors, cells = decoded(rows.codes[order]), cells[order]
         with translated(f"take {len(rows.ids)} rows"):
@@ -161,8 +157,7 @@ class CellIndex:
             len(ids), faiss.swig_ptr(vectors), faiss.swig_ptr(ids), faiss.swig_ptr(cells)
         )
         self._places.add(ids, cells)
-        most = _MEAN_CELLS * len(self) // int(self._ivf.nlist)
-        self._ivf.max_codes = max(_FEWEST_ROWS, most)
+        self._ivf.max_codes = _MEAN_CELLS * (1 + len(self) // int(self._ivf.nlist))
 
     def order(self) -> None:
         """See Places."""
