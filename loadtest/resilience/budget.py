@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
@@ -41,8 +42,8 @@ _LEAVE_S: Final = 1.0
 """Of a caller who leaves, the longest stay: some go before the vendor has answered, some after."""
 
 
-_WRITTEN_S: Final = 1.0
-"""Chosen: what is older has been written for sure: each half second, and a write may take one."""
+_WRITTEN_S: Final = 0.6
+"""Chosen: what is older is to be in writing: each half second, and a tenth for the write itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ class Spent:
         billed_usd: By the vendor.
         counted_usd: By the sidecar.
         reserved_usd: What it still held back at the end.
-        unwritten_usd: The vendor's bill of the last second before a kill, which may go uncounted.
+        unwritten_usd: The vendor's bill of the moment before a kill, which may go uncounted.
     """
 
     requests: int
@@ -124,7 +125,7 @@ async def report(args: argparse.Namespace) -> Report:
             "Refused: 429 insufficient_quota. The rest of the requests left, or met a fault.",
             "Counted: by the sidecar; above the bill where a call ended before it told its usage.",
             "A kill may cost the count what was spent since it was last written: each half second.",
-            f"The vendor's bill of the last second before it: ${seen[-1][1].unwritten_usd:f}.",
+            f"The vendor's bill of the last moment before it: ${seen[-1][1].unwritten_usd:f}.",
         ],
         is_good=all(told.holds(Decimal(way.limit_usd)) for way, told in seen),
     )
@@ -151,11 +152,11 @@ async def spend(args: argparse.Namespace, way: Way) -> Spent:
                     killing = asyncio.create_task(_killed(http, upstream, sidecar, killed_at // 2))
                     await crowd.ask(sidecar, range(killed_at))
                     written_usd = await killing
-                unwritten_usd = await _billed(http, upstream) - written_usd
+                unwritten_usd = _bill(await _stats(http, upstream)) - written_usd
             async with own_sidecar(folder, lines, more=more) as sidecar:
                 await crowd.ask(sidecar, range(killed_at, args.requests))
                 counted_usd, reserved_usd = await _counted(http, sidecar)
-            billed_usd = await _billed(http, upstream)
+            billed_usd = _bill(await _stats(http, upstream))
     return Spent(
         requests=args.requests,
         answered=crowd.statuses[_OK],
@@ -200,10 +201,10 @@ class _Crowd:
 async def _killed(
     http: aiohttp.ClientSession, upstream: Server, sidecar: Server, calls: int
 ) -> Decimal:
-    """Once the vendor has been asked so often; its bill a second before that."""
-    bills: deque[tuple[float, Decimal]] = deque()
-    while (await _stats(http, upstream))["calls"] < calls:
-        bills.append((time.monotonic(), await _billed(http, upstream)))
+    """Once the vendor has been asked so often; its bill as it was in writing then."""
+    bills: list[tuple[float, Decimal]] = []
+    while (stats := await _stats(http, upstream))["calls"] < calls:
+        bills.append((time.monotonic(), _bill(stats)))
         await asyncio.sleep(0.02)
     sidecar.kill()
     before_s = time.monotonic() - _WRITTEN_S
@@ -216,10 +217,10 @@ async def _stats(http: aiohttp.ClientSession, upstream: Server) -> dict[str, Any
         return stats
 
 
-async def _billed(http: aiohttp.ClientSession, upstream: Server) -> Decimal:
-    """At the sidecar's own prices."""
+def _bill(stats: Mapping[str, Any]) -> Decimal:
+    """What the vendor has billed by then, at the sidecar's own prices."""
     bill = Decimal(0)
-    for model, (tokens_in, tokens_out) in (await _stats(http, upstream))["tokens"].items():
+    for model, (tokens_in, tokens_out) in stats["tokens"].items():
         price_in, price_out = PRICES_USD_PER_MTOK[model.removeprefix("demo-")]
         bill += (Decimal(price_in) * tokens_in + Decimal(price_out) * tokens_out) / _MTOK
     return bill

@@ -25,7 +25,6 @@ STRING: Final[Schema] = {"type": "string"}
 NUMBER: Final[Schema] = {"type": "number"}
 BOOLEAN: Final[Schema] = {"type": "boolean"}
 ANYTHING: Final[Schema] = {"type": "object"}
-COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 PLAIN_NAME: Final[Schema] = {"type": "string", "pattern": r"^[A-Za-z0-9_.:@/-]{1,128}$"}
 
 
